@@ -1,0 +1,1 @@
+"""Training: one loop, checkpoints, and the recipes that use it."""
