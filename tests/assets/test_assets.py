@@ -24,7 +24,7 @@ def fractions_at(tissue_map: assets.TissueMap, world_mm: tuple[float, float, flo
 def test_tissue_map_keeps_the_template_grid(tissue_map: assets.TissueMap) -> None:
     assert tissue_map.fractions.shape == (3, 169, 205, 179)
     assert tissue_map.fractions.dtype == np.float32
-    # nilearn's file: voxel (0, 0, 0) at (-98, -134, -72); brain box starts at (26, 27, 0); margin 12.
+    # nilearn's file: voxel 0 at (-98, -134, -72); the brain box starts at (26, 27, 0); margin 12.
     expected = np.eye(4)
     expected[:3, 3] = (-98 + 26 - 12, -134 + 27 - 12, -72 + 0 - 12)
     np.testing.assert_array_equal(tissue_map.affine, expected)
@@ -44,7 +44,7 @@ def test_tissue_map_fractions_fill_the_brain_and_nothing_else(tissue_map: assets
 
 def test_tissue_volumes_are_the_template_ones(tissue_map: assets.TissueMap) -> None:
     litres = tissue_map.fractions.reshape(3, -1).sum(axis=1, dtype=np.float64) / 1e6
-    # Straight from the template inside the T1's support, before the quantization: 0.2202, 0.9962, 0.6701.
+    # The template inside the T1's support, before the quantization: 0.2202, 0.9962, 0.6701.
     np.testing.assert_allclose(litres, [0.2206, 0.9963, 0.6697], atol=1e-4)
 
 
@@ -80,11 +80,14 @@ def test_vgg16_layers_are_the_known_weights() -> None:
     ("name", "digest"),
     [
         ("tissue_map.npz", "155287323c0858d1cbc1d3daa82be621d154b88d4aaa51bba27eff0fd55e3769"),
-        ("vgg16_conv3_2.safetensors", "7706efa8608ca876d3c40549b71228a698be54a804f88aaf9cf43255b4559833"),
+        (
+            "vgg16_conv3_2.safetensors",
+            "7706efa8608ca876d3c40549b71228a698be54a804f88aaf9cf43255b4559833",
+        ),
     ],
 )
 def test_shipped_files_are_the_built_ones(name: str, digest: str) -> None:
-    """The digests that tools/build_assets.py printed; a change of the files is a change of this test."""
+    """The digests that tools/build_assets.py printed; who changes the files changes this."""
     assert hashlib.sha256(assets.asset_path(name).read_bytes()).hexdigest() == digest
 
 

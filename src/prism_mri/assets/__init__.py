@@ -16,7 +16,7 @@ from prism_mri.errors import PrismError
 from prism_mri.types import Affine
 
 TissueFractions = Float32[np.ndarray, "3 I J K"]
-"""Fractions of CSF, grey and white matter in each voxel, in this order, 0 to 1; all zero outside the brain."""
+"""Fractions of CSF, grey and white matter, in this order, 0 to 1; zero outside the brain."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,8 @@ class TissueMap:
     """Tissue fractions of a template brain.
 
     Attributes:
-        fractions: ``(3, I, J, K)`` CSF, grey matter, white matter; RAS+; they sum to one inside the brain.
+        fractions: ``(3, I, J, K)`` CSF, grey matter, white matter; RAS+; their sum is one inside
+            the brain and zero outside.
         affine: world_from_voxel, in mm.
     """
 
@@ -57,7 +58,8 @@ def read_tissue_map() -> TissueMap:
 
     Grey and white matter are stored in 32 levels; what they leave of a brain voxel is CSF.
 
-    Source: ICBM152 nonlinear symmetric 2009a probability maps (Fonov et al., NeuroImage 54:313, 2011).
+    Source: ICBM152 nonlinear symmetric 2009a probability maps (Fonov et al., NeuroImage 54:313,
+    2011).
     """
     with np.load(asset_path("tissue_map.npz"), allow_pickle=False) as stored:
         grey, white = stored["grey_matter"], stored["white_matter"]
@@ -71,7 +73,8 @@ def read_vgg16_layers() -> dict[str, Tensor]:
     """Read the ImageNet VGG16 convolutions conv1_1 to conv3_2.
 
     Returns:
-        ``conv1_1.weight`` (out, in, 3, 3), ``conv1_1.bias`` (out,) and so on, float32 (stored as float16).
+        ``conv1_1.weight`` (out, in, 3, 3), ``conv1_1.bias`` (out,) and so on, float32 (stored as
+        float16).
 
     Source: Simonyan & Zisserman, "Very deep convolutional networks", 2015 (configuration D).
     """

@@ -22,10 +22,10 @@ class PerceptualLoss(nn.Module):
 
     The weights are frozen buffers outside the state dict, so no checkpoint carries them.
 
-    Source: Galada et al. 2024, section 2 (VGG16, L1 in feature space; its code takes the network up to
-    conv3_2). A feature is the convolution's own output, bias added, *before* the ReLU that follows it, so
-    responses below zero count too. The weights are stored as float16, which changes the mean size of
-    features by 0.01 %.
+    Source: Galada et al. 2024, section 2 (VGG16, L1 in feature space; its code takes the network
+    up to conv3_2). A feature is the convolution's own output, bias added, *before* the ReLU that
+    follows it, so responses below zero count too. The weights are stored as float16, which changes
+    the mean size of features by 0.01 %.
     """
 
     mean: Tensor
@@ -66,7 +66,8 @@ class PerceptualLoss(nn.Module):
             images: (B, 1, H, W) in ``input_range``; H and W at least 4.
 
         Returns:
-            Layer name to features; conv2 layers at half, conv3 layers at a quarter of the size, rounded down.
+            Layer name to features; conv2 layers at half, conv3 layers at a quarter of the size,
+            rounded down.
         """
         current = (images.expand(-1, 3, -1, -1) - self.mean) / self.std
         chosen = {}

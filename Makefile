@@ -1,0 +1,37 @@
+# Every target works from a bare clone: it makes .venv with $(PYTHON) and installs what is needed, once.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo demo-quick test lint docs bench
+
+demo: $(INSTALLED)
+	$(BIN)/prism-mri demo --out demo
+
+demo-quick: $(INSTALLED)
+	$(BIN)/prism-mri demo --quick --out demo-quick
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The documentation is Markdown; building it means running its code blocks.
+docs: $(INSTALLED)
+	$(BIN)/python -m pytest tests/test_docs.py
+
+bench: $(INSTALLED)
+	$(BIN)/python tools/bench.py
+
+# torch first: a build that the environment offers for this machine is kept, and nothing replaces it.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt torch
+	$(BIN)/python -m pip install -c constraints.txt -e '.[test]'
+	touch $@
