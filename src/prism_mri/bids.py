@@ -1,0 +1,354 @@
+"""Parse and build BIDS names, find images, read and write sidecars and dataset descriptions."""
+
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from types import MappingProxyType
+from typing import Any
+
+import prism_mri
+from prism_mri.errors import BidsError, ImageError, InputError
+from prism_mri.files import explain_os_error, write_whole
+from prism_mri.volume import NIFTI_SUFFIXES, strip_nifti_suffix
+
+logger = logging.getLogger(__name__)
+
+BIDS_VERSION = "1.9.0"
+ENTITY_ORDER = (
+    *("sub", "ses", "sample", "task", "tracksys", "acq", "ce", "trc", "stain", "rec", "dir", "run"),
+    *("mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split", "recording"),
+    *("chunk", "seg", "res", "den", "label", "desc"),
+)
+"""Order of entities in a file name, after the BIDS specification's schema."""
+
+_ENTITY = re.compile(r"([a-z]+)-([A-Za-z0-9+]+)")
+_SUFFIX = re.compile(r"[A-Za-z][A-Za-z0-9]*")
+_NOT_RAW_FOLDERS = {"derivatives", "sourcedata", "code", "stimuli"}
+_NOT_IMAGES = {"mask", "brainmask", "dseg", "probseg", "seg", "labels", "label", "aseg"}
+_MODALITY_WORDS = {
+    "T1w": {"t1w", "t1", "mprage", "mp2rage", "spgr", "bravo", "unit1"},
+    "T2w": {"t2w", "t2"},
+    "FLAIR": {"flair"},
+    "PDw": {"pdw", "pd"},
+    "T2star": {"t2star", "t2starw", "swi", "gre"},
+    "dwi": {"dwi", "dti", "adc"},
+    "bold": {"bold", "fmri"},
+    "angio": {"tof", "angio", "mra"},
+}
+_SIDECAR_FIELDS = ("SeriesDescription", "ProtocolName")
+
+
+@dataclass(frozen=True)
+class BidsName:
+    """A BIDS file name taken apart: ``sub-01_ses-a_T2w.nii.gz``.
+
+    Attributes:
+        entities: key to label, in the order of the specification.
+        suffix: what the file holds, ``T2w``.
+        extension: from the first dot on, ``.nii.gz``.
+    """
+
+    entities: Mapping[str, str]
+    suffix: str
+    extension: str
+
+    @classmethod
+    def parse(cls, name: str) -> "BidsName":
+        """Take a file name (no folder) apart.
+
+        Raises:
+            BidsError: the name is not BIDS.
+        """
+        stem, dot, extension = name.partition(".")
+        *pairs, suffix = stem.split("_")
+        matches = [_ENTITY.fullmatch(pair) for pair in pairs]
+        entities = {match[1]: match[2] for match in matches if match}
+        well_formed = pairs and all(matches) and len(entities) == len(pairs) and "sub" in entities
+        if not (well_formed and dot and _SUFFIX.fullmatch(suffix)):
+            raise BidsError(
+                f"{name} is not a BIDS name; expected the form"
+                " sub-<label>[_<key>-<label>]_<suffix>.nii.gz"
+            )
+        return cls(MappingProxyType(entities), suffix, dot + extension)
+
+    def with_entities(self, **entities: str | None) -> "BidsName":
+        """Return the name with entities set, or dropped where the value is None."""
+        merged = {**self.entities, **entities}
+        kept = {key: label for key, label in merged.items() if label is not None}
+        return BidsName(MappingProxyType(kept), self.suffix, self.extension)
+
+    def filename(self) -> str:
+        """Return the file name, entities in the order of the specification, unknown ones last."""
+        rank = {key: position for position, key in enumerate(ENTITY_ORDER)}
+        keys = sorted(self.entities, key=lambda key: rank.get(key, len(rank)))
+        return (
+            "_".join([*(f"{key}-{self.entities[key]}" for key in keys), self.suffix])
+            + self.extension
+        )
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """An input image and whom it shows.
+
+    Attributes:
+        path: the NIfTI file.
+        subject: BIDS label without ``sub-``; for a plain file its name, letters and digits only.
+        session: BIDS label without ``ses-``, or None.
+        relative: path below the input that it was found in.
+        entities: BIDS entities of the name; only ``sub`` for a plain file.
+    """
+
+    path: Path
+    subject: str
+    session: str | None
+    relative: PurePath
+    entities: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_images(inputs: Sequence[Path], modality: str) -> list[ImageRef]:
+    """Find the images of one modality in files, folders, BIDS datasets and prepared datasets.
+
+    A file is taken as it is. In folders, masks, label maps and other modalities are passed over; in
+    BIDS names also everything derived (a ``desc``), except what ``prism-mri prepare`` made.
+
+    Args:
+        inputs: files and folders.
+        modality: BIDS suffix, ``T2w``.
+
+    Returns:
+        The images, each once, in a stable order.
+
+    Raises:
+        InputError: an input does not exist, or nothing was found.
+    """
+    missing = [str(path) for path in inputs if not path.exists()]
+    if missing:
+        raise InputError(f"input does not exist: {', '.join(missing)}; check the path")
+    found: dict[Path, ImageRef] = {}
+    for path in inputs:
+        for reference in _find_in(path, modality):
+            found.setdefault(reference.path.resolve(), reference)
+    if not found:
+        names = ", ".join(str(path) for path in inputs)
+        raise InputError(
+            f"no {modality} image in {names}; give NIfTI files, a folder of them or a BIDS dataset"
+        )
+    return _tell_plain_subjects_apart(list(found.values()))
+
+
+def check_modality(image: Path, modality: str) -> None:
+    """Refuse an image whose name or sidecar says that it is of another modality.
+
+    The BIDS suffix or last word of the name counts, and in the sidecar ``Modality`` (MR) and the
+    words of ``SeriesDescription`` and ``ProtocolName``. An image that says nothing is accepted.
+
+    Raises:
+        BidsError: another modality is named, or the sidecar cannot be read.
+    """
+    named = _modality_of_name(image.name)
+    if named not in (None, modality):
+        raise BidsError(f"{image} is named as {named}, expected {modality}; give {modality} images")
+    sidecar = read_sidecar(image)
+    kind = sidecar.get("Modality", "MR")
+    if kind != "MR":
+        raise BidsError(f"sidecar of {image} says Modality {kind!r}, expected 'MR'; give MR images")
+    for key in _SIDECAR_FIELDS:
+        described = _modalities_of_words(str(sidecar.get(key, "")))
+        if described and modality not in described:
+            raise BidsError(
+                f"sidecar of {image} says {key} {sidecar[key]!r}, which is {described[0]},"
+                f" expected {modality};"
+                f" give {modality} images or correct the sidecar"
+            )
+
+
+def read_sidecar(image: Path) -> dict[str, Any]:
+    """Return the JSON sidecar beside an image, or an empty dict where there is none.
+
+    Raises:
+        BidsError: the sidecar is not a JSON object.
+    """
+    sidecar = image.with_name(strip_nifti_suffix(image) + ".json")
+    if not sidecar.exists():
+        return {}
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise BidsError(f"cannot read {sidecar}: {explain_os_error(problem)}") from problem
+    except ValueError as problem:
+        raise BidsError(
+            f"{sidecar} is not valid JSON: {problem}; correct or remove it"
+        ) from problem
+    if not isinstance(content, dict):
+        raise BidsError(
+            f"{sidecar} is a JSON {type(content).__name__}, not an object; correct or remove it"
+        )
+    return content
+
+
+def write_json(path: Path, content: Any, *, overwrite: bool = False) -> None:
+    """Write JSON, keys sorted, atomically.
+
+    Raises:
+        InputError: the file exists and ``overwrite`` is false, or it cannot be written.
+    """
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_whole(path, (text + "\n").encode("utf-8"), overwrite=overwrite)
+
+
+def write_dataset_description(
+    folder: Path,
+    name: str,
+    *,
+    derivative: bool,
+    raw: Path | None = None,
+    description: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write ``dataset_description.json``.
+
+    Args:
+        folder: the dataset's root.
+        name: the dataset's name.
+        derivative: True for ``DatasetType`` derivative, False for raw.
+        raw: the dataset that this one was made from; ``bids:raw:…`` in ``Sources`` means it.
+        description: what ``GeneratedBy`` says was done.
+        overwrite: replace a file that exists.
+
+    Raises:
+        InputError: as :func:`write_json`.
+    """
+    generated = {"Name": "prism-mri", "Version": prism_mri.__version__}
+    content: dict[str, Any] = {
+        "Name": name,
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative" if derivative else "raw",
+        "GeneratedBy": [generated | ({"Description": description} if description else {})],
+    }
+    if raw is not None:
+        content["DatasetLinks"] = {"raw": raw.resolve().as_uri()}
+    write_json(folder / "dataset_description.json", content, overwrite=overwrite)
+
+
+def harmonized_name(path: Path) -> str:
+    """Return the name of the harmonized image.
+
+    ``sub-01_T2w.nii.gz`` becomes ``sub-01_desc-harmonized_T2w.nii.gz``; any other ``scan.nii.gz``
+    becomes ``scan_desc-harmonized.nii.gz``.
+    """
+    stem = strip_nifti_suffix(path)
+    try:
+        return BidsName.parse(path.name).with_entities(desc="harmonized").filename()
+    except BidsError:
+        return f"{stem}_desc-harmonized{path.name.removeprefix(stem)}"
+
+
+def is_bids_dataset(folder: Path) -> bool:
+    """Tell whether a folder is the root of a BIDS dataset."""
+    return (folder / "dataset_description.json").is_file() or any(
+        child.is_dir() for child in folder.glob("sub-*")
+    )
+
+
+def _find_in(path: Path, modality: str) -> Iterator[ImageRef]:
+    if path.is_file():
+        yield _reference(path, PurePath(path.name))
+        return
+    for file in sorted(path.rglob("*.nii*")):
+        relative = file.relative_to(path)
+        skipped = any(part in _NOT_RAW_FOLDERS or part.startswith(".") for part in relative.parts)
+        if (
+            not skipped
+            and file.name.endswith(NIFTI_SUFFIXES)
+            and file.is_file()
+            and _is_wanted(file.name, modality)
+        ):
+            yield _reference(file, PurePath(relative))
+
+
+def _is_wanted(name: str, modality: str) -> bool:
+    try:
+        parsed = BidsName.parse(name)
+    except BidsError:
+        words = _words(strip_nifti_suffix(Path(name)))
+        return (
+            words[-1:] != ["harmonized"]
+            and not _NOT_IMAGES & set(words)
+            and _modality_of_name(name)
+            in (
+                None,
+                modality,
+            )
+        )
+    return parsed.suffix == modality and parsed.entities.get("desc", "prepared") == "prepared"
+
+
+def _reference(path: Path, relative: PurePath) -> ImageRef:
+    try:
+        entities = BidsName.parse(path.name).entities
+    except BidsError:
+        subject = _label(_plain_stem(path))
+        return ImageRef(path, subject, None, relative, MappingProxyType({"sub": subject}))
+    return ImageRef(path, entities["sub"], entities.get("ses"), relative, entities)
+
+
+def _tell_plain_subjects_apart(images: list[ImageRef]) -> list[ImageRef]:
+    """Name plain files of the same name by their folders too, since each is a person of its own."""
+    people = Counter(image.subject for image in images)
+    return [
+        _named_by_folder(image)
+        if people[image.subject] > 1 and not _is_bids_name(image.path.name)
+        else image
+        for image in images
+    ]
+
+
+def _named_by_folder(image: ImageRef) -> ImageRef:
+    folders = image.path.resolve().parts[-3:-1]
+    subject = _label("".join(folders) + _plain_stem(image.path))
+    return replace(image, subject=subject, entities=MappingProxyType({"sub": subject}))
+
+
+def _is_bids_name(name: str) -> bool:
+    try:
+        BidsName.parse(name)
+    except BidsError:
+        return False
+    return True
+
+
+def _plain_stem(path: Path) -> str:
+    try:
+        return strip_nifti_suffix(path)
+    except ImageError:
+        return path.stem
+
+
+def _label(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]", "", text) or "unnamed"
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
+
+
+def _modality_of_name(name: str) -> str | None:
+    """Return the modality that the last word of a file name states, if it does."""
+    last = _words(_plain_stem(Path(name)))[-1:]
+    for modality, known in _MODALITY_WORDS.items():
+        if last and last[0] in known:
+            return modality
+    return None
+
+
+def _modalities_of_words(text: str) -> list[str]:
+    """Return the modalities that a free description names; FLAIR is FLAIR also where it says T2."""
+    words = set(_words(text))
+    if "flair" in words or "flair" in text.lower():
+        return ["FLAIR"]
+    return [modality for modality, known in _MODALITY_WORDS.items() if words & known]
