@@ -5,7 +5,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,8 @@ from prism_mri.volume import NIFTI_SUFFIXES, strip_nifti_suffix
 logger = logging.getLogger(__name__)
 
 BIDS_VERSION = "1.9.0"
+PREPARED_MANIFEST = "prepared.json"
+"""Marks a dataset that ``prism-mri prepare`` made."""
 ENTITY_ORDER = (
     *("sub", "ses", "sample", "task", "tracksys", "acq", "ce", "trc", "stain", "rec", "dir", "run"),
     *("mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split", "recording"),
@@ -107,7 +109,12 @@ class ImageRef:
     subject: str
     session: str | None
     relative: PurePath
-    entities: Mapping[str, str] = field(default_factory=dict)
+    entities: Mapping[str, str]
+
+    @property
+    def is_bids(self) -> bool:
+        """True where the file's name is BIDS."""
+        return _is_bids_name(self.path.name)
 
 
 def find_images(inputs: Sequence[Path], modality: str) -> list[ImageRef]:
@@ -259,6 +266,7 @@ def _find_in(path: Path, modality: str) -> Iterator[ImageRef]:
     if path.is_file():
         yield _reference(path, PurePath(path.name))
         return
+    prepared = (path / PREPARED_MANIFEST).is_file()
     for file in sorted(path.rglob("*.nii*")):
         relative = file.relative_to(path)
         skipped = any(part in _NOT_RAW_FOLDERS or part.startswith(".") for part in relative.parts)
@@ -266,12 +274,12 @@ def _find_in(path: Path, modality: str) -> Iterator[ImageRef]:
             not skipped
             and file.name.endswith(NIFTI_SUFFIXES)
             and file.is_file()
-            and _is_wanted(file.name, modality)
+            and _is_wanted(file.name, modality, prepared=prepared)
         ):
             yield _reference(file, PurePath(relative))
 
 
-def _is_wanted(name: str, modality: str) -> bool:
+def _is_wanted(name: str, modality: str, *, prepared: bool) -> bool:
     try:
         parsed = BidsName.parse(name)
     except BidsError:
@@ -285,7 +293,8 @@ def _is_wanted(name: str, modality: str) -> bool:
                 modality,
             )
         )
-    return parsed.suffix == modality and parsed.entities.get("desc", "prepared") == "prepared"
+    wanted_desc = "prepared" if prepared else None
+    return parsed.suffix == modality and parsed.entities.get("desc") == wanted_desc
 
 
 def _reference(path: Path, relative: PurePath) -> ImageRef:
@@ -301,9 +310,7 @@ def _tell_plain_subjects_apart(images: list[ImageRef]) -> list[ImageRef]:
     """Name plain files of the same name by their folders too, since each is a person of its own."""
     people = Counter(image.subject for image in images)
     return [
-        _named_by_folder(image)
-        if people[image.subject] > 1 and not _is_bids_name(image.path.name)
-        else image
+        _named_by_folder(image) if people[image.subject] > 1 and not image.is_bids else image
         for image in images
     ]
 

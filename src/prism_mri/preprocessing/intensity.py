@@ -14,20 +14,20 @@ def compute_intensity_scale(
 ) -> float:
     """Return the native intensity that becomes 1.0.
 
-    The median over the brain becomes ``contract.intensity_value``: half of the brain may be bright
-    fluid or lesion before it moves far, and no percentile of the tail, where vessels and noise are,
-    comes in.
+    The lower quartile over the brain becomes ``contract.intensity_value``: on T2w it lies in white
+    matter however much bright fluid or lesion there is, and no percentile of the tails, where
+    vessels and noise are, comes in.
 
     Args:
         data: intensities of a whole volume, native units.
         mask: the brain.
-        contract: says which value the median is mapped to.
+        contract: says which value the lower quartile is mapped to.
 
     Returns:
         Native units per 1.0; divide the data by it.
 
     Raises:
-        ImageError: the mask is empty, or the brain is constant or its median is not positive.
+        ImageError: the mask is empty, or the brain is constant or its lower quartile not positive.
     """
     inside = data[mask]
     if inside.size == 0:
@@ -36,9 +36,9 @@ def compute_intensity_scale(
         raise ImageError(
             f"the brain is constant, {inside[0]:g} everywhere in the mask; check image and mask"
         )
-    median = float(np.median(inside))
-    if not np.isfinite(median) or median <= 0:
+    quartile = float(np.percentile(inside, 25))
+    if not np.isfinite(quartile) or quartile <= 0:
         raise ImageError(
-            f"the median over the brain is {median:g}, expected above 0; check image and mask"
+            f"the lower quartile over the brain is {quartile:g}, expected above 0; check image and mask"
         )
-    return median / contract.intensity_value
+    return quartile / contract.intensity_value

@@ -1,0 +1,1 @@
+"""Read prepared datasets for training and scoring."""
