@@ -33,9 +33,10 @@ class PreprocessingContract(FrozenModel):
     """In-plane pixel size of the conform grid; the slice direction stays native."""
     shape: tuple[Annotated[int, Field(ge=32, le=1024)], Annotated[int, Field(ge=32, le=1024)]] = (256, 256)
     """In-plane size of the conform grid (left-right, posterior-anterior), in pixels."""
-    intensity_reference: Literal["median"] = "median"
-    """Statistic of the intensities in the brain mask that is mapped to ``intensity_value``."""
-    intensity_value: Positive = 0.3
+    intensity_reference: Literal["lower_quartile"] = "lower_quartile"
+    """Statistic in the brain mask that is mapped to ``intensity_value``: on T2w it lies in white matter however much
+    fluid a brain holds, while the median wanders between white and grey matter."""
+    intensity_value: Positive = 0.25
     min_brain_area_mm2: Positive = 2000.0
     """Slices with less brain than this are not trained on or scored (they are still harmonized)."""
 

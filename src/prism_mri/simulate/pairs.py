@@ -1,0 +1,230 @@
+"""Pairs of slices for the translator: one anatomy under two random contrasts, drawn on the fly in two dimensions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from prism_mri.simulate.anatomy import Anatomy
+from prism_mri.simulate.deform import convolve_axis, gaussian_kernel
+from prism_mri.simulate.physics import compute_spin_echo, interpolate_tissue_properties
+from prism_mri.simulate.texture import FIELDS
+from prism_mri.simulate.tissues import ROLES, TISSUE_INDEX, TISSUES, Role
+
+_SLAB = 5
+_MIN_BRAIN_PIXELS = 1500
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """A batch of pairs; the first axis of length 2 holds the two contrasts.
+
+    Attributes:
+        images: ``(2, B, 1, H, W)`` as acquired, prepared scale, zero outside the mask.
+        clean: ``(2, B, 1, H, W)`` the same without noise and bias field.
+        fractions: ``(B, 3, H, W)`` true CSF, GM and WM.
+        known: ``(B, 1, H, W)`` 1 where the three tissues are all there is (no lesion, no vessel), within the mask.
+        mask: ``(B, 1, H, W)`` brain.
+    """
+
+    images: torch.Tensor
+    clean: torch.Tensor
+    fractions: torch.Tensor
+    known: torch.Tensor
+    mask: torch.Tensor
+
+    def to(self, device: torch.device) -> "PairBatch":
+        """Copy to a device."""
+        return PairBatch(*(tensor.to(device) for tensor in vars(self).values()))
+
+
+class PairSource:
+    """Draws pairs from anatomies.
+
+    Ranges: turbo spin echo with TR 2500–10000 ms and TE 60–140 ms (five of six) or TR 500–10000 ms and
+    TE 10–140 ms (one of six); 1–3.2 T; relaxation and density ±8 % a person and ±5 % a scan (standard
+    deviation); in-plane blur 0–2.2 mm FWHM over partial volume; sharpening 0–0.6 in a third; slice thickness
+    1–5 mm; γ 0.75–1.3; bias field 0–0.3; noise 0–0.09 of white matter's signal; gain ±8 %; rotation ±20°, zoom
+    ±15 %, elastic warps up to 4 pixels, lesions in a third, masks eroded by 0–3 pixels in a half.
+    """
+
+    def __init__(self, anatomies: Sequence[Anatomy], *, crop: int, intensity_value: float) -> None:
+        """Keep anatomies (1 mm voxels assumed) and the slices of each that hold enough brain."""
+        self._tissues = [anatomy.tissue.permute(2, 0, 1).contiguous() for anatomy in anatomies]
+        self._slices = [_list_slices(tissue) for tissue in self._tissues]
+        self._histograms = [torch.bincount(t.flatten().long(), minlength=len(TISSUES)) for t in self._tissues]
+        self._crop = crop
+        self._intensity_value = intensity_value
+
+    def draw(self, batch: int, generator: torch.Generator) -> PairBatch:
+        """Draw ``batch`` pairs."""
+        drawn = [self._draw_one(generator) for _ in range(batch)]
+        return PairBatch(
+            images=torch.stack([pair.images for pair in drawn], dim=1),
+            clean=torch.stack([pair.clean for pair in drawn], dim=1),
+            fractions=torch.stack([pair.fractions for pair in drawn]),
+            known=torch.stack([pair.known for pair in drawn]),
+            mask=torch.stack([pair.mask for pair in drawn]),
+        )
+
+    def _draw_one(self, generator: torch.Generator) -> PairBatch:
+        which = int(torch.randint(len(self._tissues), (1,), generator=generator))
+        candidates = self._slices[which]
+        centre = int(candidates[int(torch.randint(len(candidates), (1,), generator=generator))])
+        slab = self._tissues[which][centre - _SLAB // 2 : centre + _SLAB // 2 + 1]
+        slab = _place_lesions(_warp_labels(slab, self._crop, generator), generator)
+        weights = _draw_slice_profile(generator)
+        mask, fractions, known = _compute_truth(slab, weights, generator)
+        person = _Person.draw(self._crop, generator)
+        contrasts = [
+            self._render(slab, weights, mask, person, self._histograms[which], generator) for _ in range(2)
+        ]
+        images, clean = (torch.stack(items) for items in zip(*contrasts, strict=True))
+        return PairBatch(images, clean, fractions, known, mask)
+
+    def _render(
+        self,
+        slab: torch.Tensor,
+        weights: torch.Tensor,
+        mask: torch.Tensor,
+        person: "_Person",
+        histogram: torch.Tensor,
+        generator: torch.Generator,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        u = torch.rand(12, generator=generator).tolist()
+        signal = person.draw_signal(u, generator)
+        response = person.response[torch.randperm(FIELDS, generator=generator)]
+        response = response * torch.randn(FIELDS, 1, generator=generator)
+        modulation = (response[:, slab.long()] * person.texture[:, None]).sum(0)
+        image = (signal[slab.long()] * (1 + modulation) * weights[:, None, None]).sum(0)[None]
+        image = _blur(image, float((0.5**2 + (0.93 * u[0]) ** 2) ** 0.5))
+        if u[1] < 1 / 3:
+            image = (image + 0.6 * u[2] * (image - _blur(image, 1.0))).clamp(min=0)
+        gamma = 0.75 + 0.55 * u[3]
+        reference = _weighted_quantile(signal, histogram, 0.25)
+        gain = self._intensity_value * (1 + 0.08 * float(torch.randn(1, generator=generator).clamp(-2, 2)))
+        clean = (image / reference).pow(gamma) * gain
+        noise = torch.randn(2, *clean.shape, generator=generator) * (0.09 * u[4] ** 2 * self._intensity_value)
+        biased = clean * _draw_bias(self._crop, 0.3 * u[5], generator)
+        acquired = torch.hypot(biased + noise[0], noise[1])
+        return acquired * mask, clean * mask
+
+
+@dataclass(frozen=True)
+class _Person:
+    """What two scans of one person share: texture, and how its tissues deviate from the table."""
+
+    texture: torch.Tensor
+    response: torch.Tensor
+    deviation: torch.Tensor
+
+    @staticmethod
+    def draw(size: int, generator: torch.Generator) -> "_Person":
+        fine = _blur(torch.randn(FIELDS, size, size, generator=generator), 0.8)
+        coarse = _upsample(torch.randn(FIELDS, size // 4, size // 4, generator=generator), size)
+        texture = 0.6 * fine / fine.std() + 0.8 * coarse / coarse.std()
+        response = 0.04 * torch.rand(FIELDS, len(TISSUES), generator=generator)
+        response[:, [TISSUE_INDEX["air"], TISSUE_INDEX["csf"]]] = 0
+        deviation = 1 + 0.08 * torch.randn(3, len(TISSUES), generator=generator).clamp(-2, 2)
+        lesion = TISSUE_INDEX["lesion"]
+        deviation[:, lesion] += 0.25 * torch.randn(3, generator=generator).clamp(-1, 2)
+        return _Person(texture, response, deviation)
+
+    def draw_signal(self, u: list[float], generator: torch.Generator) -> torch.Tensor:
+        """Draw a protocol and return the signal of every tissue under it."""
+        wide = u[6] < 1 / 6
+        scan = 1 + 0.05 * torch.randn(3, len(TISSUES), generator=generator).clamp(-2, 2)
+        density, t1, t2 = interpolate_tissue_properties(1.0 + 2.2 * u[7]) * self.deviation * scan
+        return compute_spin_echo(
+            density,
+            t1,
+            t2,
+            repetition_ms=(500 if wide else 2500) + (9500 if wide else 7500) * u[8],
+            echo_ms=(10 if wide else 60) + (130 if wide else 80) * u[9],
+        )
+
+
+def _list_slices(tissue: torch.Tensor) -> torch.Tensor:
+    roles = ROLES[tissue.long()]
+    area = ((roles == Role.GM) | (roles == Role.WM)).sum(dim=(1, 2))
+    inner = torch.arange(_SLAB // 2, len(area) - _SLAB // 2)
+    return inner[area[inner] >= _MIN_BRAIN_PIXELS]
+
+
+def _warp_labels(slab: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+    """Cut a random, warped window of ``size`` pixels from ``(D, I, J)`` labels, centred within the brain."""
+    u = torch.rand(8, generator=generator) * 2 - 1
+    occupied = torch.nonzero(slab[_SLAB // 2])
+    centre = occupied[int(torch.randint(len(occupied), (1,), generator=generator))].float()
+    middle = (occupied.amin(0) + occupied.amax(0)) / 2
+    centre = torch.lerp(middle, centre, 0.6)
+    angle, zoom = u[0] * 0.35, torch.exp(u[1] * 0.15)
+    turn = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])
+    stretch = torch.diag(torch.stack([torch.exp(u[2] * 0.08), torch.exp(u[3] * 0.08)]))
+    linear = turn @ stretch * zoom
+    if u[4] > 0:
+        linear = linear @ torch.diag(torch.tensor([-1.0, 1.0]))
+    axis = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
+    positions = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1) @ linear.T + centre
+    warp = _upsample(torch.randn(2, size // 16, size // 16, generator=generator), size)
+    positions = positions + (2.0 * float(u[5].abs()) * warp).clamp(-4, 4).permute(1, 2, 0)
+    limits = torch.tensor(slab.shape[1:], dtype=torch.float32)
+    grid = (positions * (2 / (limits - 1)) - 1).flip(-1)[None]
+    return functional.grid_sample(slab[None].float(), grid, mode="nearest", align_corners=True)[0].to(torch.uint8)
+
+
+def _place_lesions(slab: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """In a third of the slices turn a few blobs of white matter into lesions."""
+    if float(torch.rand(1, generator=generator)) > 1 / 3:
+        return slab
+    size = slab.shape[-1]
+    blobs = _upsample(torch.randn(1, size // 6, size // 6, generator=generator), size)[0]
+    threshold = 1.0 + 0.7 * float(torch.rand(1, generator=generator))
+    lesion = (blobs / blobs.std() > threshold) & (ROLES[slab.long()] == Role.WM)
+    return torch.where(lesion, TISSUE_INDEX["lesion"], slab).to(torch.uint8)
+
+
+def _draw_slice_profile(generator: torch.Generator) -> torch.Tensor:
+    """Return weights of the slab's 1 mm slices for a random thickness of 1 to 5 mm."""
+    thickness = 1 + 4 * float(torch.rand(1, generator=generator)) ** 1.5
+    distance = (torch.arange(_SLAB) - _SLAB // 2).abs()
+    weights = (thickness / 2 + 0.5 - distance).clamp(0, 1)
+    return weights / weights.sum()
+
+
+def _compute_truth(
+    slab: torch.Tensor, weights: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    roles = ROLES[slab.long()]
+    one_hot = torch.stack([(roles == role).float() for role in Role])
+    present = _blur((one_hot * weights[None, :, None, None]).sum(1), 0.5)
+    mask = (present[Role.CSF :].sum(0, keepdim=True) > 0.5).float()
+    erosion = int(torch.randint(-3, 4, (1,), generator=generator).clamp(min=0))
+    if erosion:
+        mask = 1 - functional.max_pool2d(1 - mask[None], 2 * erosion + 1, 1, erosion)[0]
+    three = present[Role.CSF : Role.WM + 1]
+    total = three.sum(0, keepdim=True)
+    return mask, three / total.clamp(min=1e-3), mask * (total > 0.9)
+
+
+def _blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    kernel = gaussian_kernel(sigma)
+    return convolve_axis(convolve_axis(images, kernel, 1), kernel, 2)
+
+
+def _upsample(coarse: torch.Tensor, size: int) -> torch.Tensor:
+    return functional.interpolate(coarse[None], size=(size, size), mode="bicubic", align_corners=False)[0]
+
+
+def _draw_bias(size: int, std: float, generator: torch.Generator) -> torch.Tensor:
+    knots = 2 + int(torch.randint(3, (1,), generator=generator))
+    return (std * 0.7 * _upsample(torch.randn(1, knots, knots, generator=generator), size)).exp()
+
+
+def _weighted_quantile(values: torch.Tensor, counts: torch.Tensor, quantile: float) -> torch.Tensor:
+    inside = ROLES != Role.OUTSIDE
+    order = values[inside].argsort()
+    cumulative = counts[inside][order].cumsum(0).double()
+    position = int(torch.searchsorted(cumulative, quantile * cumulative[-1]))
+    return values[inside][order][position].clamp(min=1e-6)

@@ -1,0 +1,240 @@
+"""Recipe of the translator: the anatomy space itself, from simulated contrasts of public anatomies.
+
+Every anatomy is rendered under two random contrasts. Each is decoded from the *other* image's anatomy and its own
+style, and the result is compared with its rendering free of noise and bias field. So anatomy must be what the two
+have in common, style what they do not, and named tissue fractions keep the anatomy from collapsing.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import Field
+from torch import nn
+
+from prism_mri.assets import translator_path
+from prism_mri.config import FrozenModel, PreprocessingContract
+from prism_mri.errors import InputError
+from prism_mri.losses.kl import compute_kl
+from prism_mri.losses.masked import compute_masked_l1
+from prism_mri.networks.anatomy_encoder import TISSUES, AnatomyEncoder
+from prism_mri.networks.decoder import Decoder
+from prism_mri.networks.registry import (
+    AnatomyEncoderSpec,
+    DecoderSpec,
+    StyleEncoderSpec,
+    build_anatomy_encoder,
+    build_decoder,
+    build_style_encoder,
+)
+from prism_mri.networks.style_encoder import StyleEncoder
+from prism_mri.simulate.anatomy import Anatomy
+from prism_mri.simulate.pairs import PairBatch, PairSource
+from prism_mri.training.loop import LoopSettings, Losses, Outcome, Recipe, Report, run_loop, select_device
+from prism_mri.training.model import write_bytes_atomically
+
+_METADATA_KEY = "translator"
+
+
+class TranslatorDescription(FrozenModel):
+    """What a translator file holds."""
+
+    anatomy_encoder: AnatomyEncoderSpec = AnatomyEncoderSpec()
+    style_encoder: StyleEncoderSpec = StyleEncoderSpec()
+    decoder: DecoderSpec = DecoderSpec()
+    contract: PreprocessingContract = PreprocessingContract()
+    training: dict[str, Any] = {}
+
+
+class TranslatorSettings(FrozenModel):
+    """Settings of the recipe beside the loop's."""
+
+    loop: LoopSettings
+    batch_pairs: Annotated[int, Field(ge=1)] = 8
+    crop: Annotated[int, Field(ge=32, multiple_of=16)] = 128
+    intensity_weight: float = 5.0
+    fractions_weight: float = 1.0
+    kl_weight: float = 1e-3
+
+
+class TranslatorNetworks(nn.Module):
+    """Anatomy encoder, style encoder and decoder, trained together."""
+
+    def __init__(
+        self, anatomy_encoder: AnatomyEncoder, style_encoder: StyleEncoder, decoder: Decoder
+    ) -> None:
+        """Hold the three networks."""
+        super().__init__()
+        self.anatomy_encoder = anatomy_encoder
+        self.style_encoder = style_encoder
+        self.decoder = decoder
+
+
+@dataclass(frozen=True)
+class Translator:
+    """A trained translator: what defines the anatomy space.
+
+    Attributes:
+        networks: in evaluation mode.
+        description: their specifications and the preprocessing contract.
+        digest: SHA-256 of the anatomy encoder's tensors; two sites with the same digest speak of the same anatomy.
+    """
+
+    networks: TranslatorNetworks
+    description: TranslatorDescription
+    digest: str
+
+
+class TranslatorRecipe(Recipe):
+    """Cross-contrast decoding."""
+
+    module: TranslatorNetworks
+
+    def __init__(
+        self,
+        networks: TranslatorNetworks,
+        settings: TranslatorSettings,
+        source: PairSource,
+        validation: Sequence[PairBatch],
+    ) -> None:
+        """Keep the source of training pairs and fixed validation batches; networks are on their device."""
+        self.module = networks
+        self._settings = settings
+        self._source = source
+        self._device = next(networks.parameters()).device
+        self._validation = [batch.to(self._device) for batch in validation]
+
+    def compute_losses(self, generator: torch.Generator) -> Losses:
+        """Decode both contrasts of a batch of pairs from each other's anatomy."""
+        batch = self._source.draw(self._settings.batch_pairs, generator).to(self._device)
+        images, mask = batch.images.flatten(0, 1), batch.mask.repeat(2, 1, 1, 1)
+        anatomy = self.module.anatomy_encoder(images)
+        style = self.module.style_encoder(images, anatomy.detach(), mask)
+        noise = torch.randn(style.mean.shape, generator=generator).to(self._device)
+        sampled = style.mean + noise * (0.5 * style.log_variance).exp()
+        swapped = anatomy.roll(self._settings.batch_pairs, dims=0)
+        decoded = self.module.decoder(swapped, sampled)
+        fractions, known = batch.fractions.repeat(2, 1, 1, 1), batch.known.repeat(2, 1, 1, 1)
+        settings = self._settings
+        return {
+            "intensity": settings.intensity_weight
+            * compute_masked_l1(decoded, batch.clean.flatten(0, 1), mask),
+            "fractions": settings.fractions_weight
+            * compute_masked_l1(anatomy[:, : len(TISSUES)], fractions, known),
+            "kl": settings.kl_weight * compute_kl(style),
+        }
+
+    @torch.no_grad()
+    def validate(self, module: nn.Module) -> float:
+        """Return the PSNR of cross-contrast decoding against the clean renderings, data range 1."""
+        if not isinstance(module, TranslatorNetworks):
+            raise TypeError(f"expected TranslatorNetworks, got {type(module).__name__}")
+        module.eval()
+        squared, count = 0.0, 0.0
+        for batch in self._validation:
+            images, mask = batch.images.flatten(0, 1), batch.mask.repeat(2, 1, 1, 1)
+            anatomy = module.anatomy_encoder(images)
+            style = module.style_encoder(images, anatomy, mask).mean
+            decoded = module.decoder(anatomy.roll(batch.images.shape[1], dims=0), style)
+            squared += float(((decoded - batch.clean.flatten(0, 1)).square() * mask).sum())
+            count += float(mask.sum())
+        return float(-10 * torch.log10(torch.tensor(squared / count)))
+
+
+def train_translator(
+    anatomies: Sequence[Anatomy],
+    validation_anatomies: Sequence[Anatomy],
+    out: Path,
+    folder: Path,
+    settings: TranslatorSettings,
+    *,
+    description: TranslatorDescription,
+    resume: bool = False,
+    report: Report,
+) -> Outcome:
+    """Train a translator and write its weights.
+
+    Args:
+        anatomies: people to render; never people that a site or a test uses.
+        validation_anatomies: people to validate on.
+        out: safetensors file of the best weights.
+        folder: checkpoints and log.
+        settings: the recipe.
+        description: networks and contract; its ``training`` notes are kept in the file.
+        resume: continue an interrupted run.
+        report: gets one line an epoch.
+    """
+    value = description.contract.intensity_value
+    source = PairSource(anatomies, crop=settings.crop, intensity_value=value)
+    held_out = PairSource(validation_anatomies, crop=settings.crop, intensity_value=value)
+    generator = torch.Generator().manual_seed(settings.loop.seed + 1)
+    validation = [held_out.draw(16, generator) for _ in range(6)]
+    torch.manual_seed(settings.loop.seed)
+    device = select_device(settings.loop.device)
+    networks = _build(description).to(device)
+    networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    recipe = TranslatorRecipe(networks, settings, source, validation)
+
+    def save_best(module: nn.Module, epoch: int, score: float) -> None:
+        notes = {**description.training, "epoch": epoch, "validation_psnr": round(score, 3)}
+        write_translator(out, module, description.model_copy(update={"training": notes}))
+
+    return run_loop(
+        recipe,
+        settings.loop,
+        folder,
+        save_best=save_best,
+        resume=resume,
+        configuration=settings.model_dump(exclude={"loop"}),
+        report=report,
+    )
+
+
+def write_translator(path: Path, module: nn.Module, description: TranslatorDescription) -> None:
+    """Write a translator as one safetensors file, its description in the metadata."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    metadata = {_METADATA_KEY: description.model_dump_json()}
+    write_bytes_atomically(path, safetensors.torch.save(tensors, metadata))
+
+
+def read_translator(path: Path | None = None) -> Translator:
+    """Read a translator, by default the shipped one.
+
+    Raises:
+        InputError: the file is missing or no translator.
+    """
+    path = path or translator_path()
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as stored:
+            description = TranslatorDescription.model_validate_json(stored.metadata()[_METADATA_KEY])
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        networks = _build(description)
+        networks.load_state_dict(tensors)
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"cannot read translator {path}: {str(error).splitlines()[0]}") from error
+    networks.eval().requires_grad_(requires_grad=False)
+    return Translator(networks, description, compute_anatomy_digest(networks.anatomy_encoder.state_dict()))
+
+
+def compute_anatomy_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of an anatomy encoder: names, shapes and values, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _build(description: TranslatorDescription) -> TranslatorNetworks:
+    return TranslatorNetworks(
+        build_anatomy_encoder(description.anatomy_encoder),
+        build_style_encoder(description.style_encoder),
+        build_decoder(description.decoder),
+    )
