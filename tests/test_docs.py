@@ -1,0 +1,100 @@
+"""What the documentation shows works: links, make targets, commands and options, Python blocks."""
+
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
+PRISM_MRI = Path(sys.executable).with_name("prism-mri")
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s#]+)(#[^)\s]*)?\)")
+PLACEHOLDER = re.compile(r"^[A-Z.…]+$|^[<\[]")
+
+
+def read_blocks(page: Path, *languages: str) -> list[str]:
+    """Return the fenced blocks of a page that are written in one of the languages."""
+    return [
+        body for language, body in FENCE.findall(page.read_text("utf-8")) if language in languages
+    ]
+
+
+def read_commands(page: Path) -> list[list[str]]:
+    """Return the commands of a page's shell blocks as words, continuation lines joined."""
+    lines = "\n".join(read_blocks(page, "bash", "sh", "shell", "console")).replace("\\\n", " ")
+    return [shlex.split(line.removeprefix("$ "), comments=True) for line in lines.splitlines()]
+
+
+@cache
+def read_help(*command: str) -> str:
+    """Return what ``prism-mri COMMAND --help`` prints; fails where there is no such command."""
+    result = subprocess.run(
+        [PRISM_MRI, *command, "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    return result.stdout
+
+
+def page_id(value: object) -> str | None:
+    return str(value.relative_to(REPOSITORY)) if isinstance(value, Path) else None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = FENCE.sub("", page.read_text("utf-8"))
+    targets = [target for target, _ in LINK.findall(text) if "://" not in target]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_make_targets_exist(page: Path) -> None:
+    makefile = (REPOSITORY / "Makefile").read_text("utf-8")
+    defined = set(re.search(r"^\.PHONY:(.*)$", makefile, re.MULTILINE)[1].split())
+    commands = [words for words in read_commands(page) if words[:1] == ["make"]]
+    shown = {word for words in commands for word in words[1:] if "=" not in word}
+    assert shown <= defined
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        (page, words)
+        for page in PAGES
+        for words in read_commands(page)
+        if words[:1] == ["prism-mri"]
+    ],
+    ids=lambda value: page_id(value) or " ".join(value[1:3]),
+)
+def test_commands_and_options_exist(page: Path, words: list[str]) -> None:
+    names = [word for word in words[1:2] if not word.startswith("-")]
+    options = {word.split("=")[0] for word in words if word.startswith("--")} - {
+        "--help",
+        "--version",
+    }
+    shown = set(re.findall(r"--[a-z][a-z-]*", read_help(*names)))
+    if not options <= shown and len(words) > 2 and not PLACEHOLDER.match(words[2]):
+        shown = set(re.findall(r"--[a-z][a-z-]*", read_help(*names, words[2])))
+    assert options <= shown
+
+
+@pytest.mark.parametrize(
+    ("page", "code"),
+    [(page, code) for page in PAGES for code in read_blocks(page, "python")],
+    ids=lambda value: page_id(value) or "block",
+)
+def test_python_blocks_run(
+    page: Path, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, str(page), "exec"), {"__name__": "__main__"})  # noqa: S102 - our own pages
+
+
+def test_pages_are_found() -> None:
+    names = {page.name for page in PAGES}
+    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md"} <= names
+    assert ["make", "demo"] in read_commands(REPOSITORY / "README.md")
