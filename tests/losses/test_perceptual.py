@@ -100,6 +100,13 @@ def test_loss_rises_with_blur() -> None:
     assert values[0] == 0.0
 
 
+def test_bfloat16_autocast_changes_the_loss_little() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = PerceptualLoss()(image(0.0), image(0.5))
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(GOLDEN["conv3_2"][2], rel=1e-2)
+
+
 def test_weights_are_frozen_and_stay_out_of_checkpoints() -> None:
     loss_function = PerceptualLoss()
     assert list(loss_function.parameters()) == []

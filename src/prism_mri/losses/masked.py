@@ -3,7 +3,9 @@
 import torch
 
 
-def compute_masked_l1(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def compute_masked_l1(
+    prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
     """Return the mean absolute error where the mask is 1.
 
     Args:
