@@ -80,8 +80,8 @@ class Reorientation:
 
     def invert(self, array: Shaped[np.ndarray, "I J K"]) -> Shaped[np.ndarray, "I2 J2 K2"]:
         """Return an array in RAS+ order in the native voxel order, values untouched."""
-        native = axcodes2ornt(("R", "A", "S"))
-        native_from_ras = ornt_transform(self.ras_from_native, native)
+        ras = axcodes2ornt(("R", "A", "S"))
+        native_from_ras = ornt_transform(ras, self.ras_from_native)
         return np.ascontiguousarray(apply_orientation(array, native_from_ras))
 
 
@@ -310,10 +310,19 @@ def _read_data(image: nib.Nifti1Image, path: Path) -> Shaped[np.ndarray, "..."]:
             f"{path} holds colours or complex numbers ({stored}); give plain intensities"
         )
     try:
+        if path.name.endswith(".gz"):
+            _verify_checksum(path)
         with np.errstate(over="ignore", invalid="ignore"):
             return np.ascontiguousarray(np.asarray(image.dataobj, dtype=np.float32))
     except (EOFError, zlib.error, OSError, ValueError) as problem:
         raise ImageError(f"{path} is cut short or damaged; copy or export it again") from problem
+
+
+def _verify_checksum(path: Path) -> None:
+    """Read a gzip file to its end, where its checksum stands; nibabel stops before it."""
+    with gzip.open(path) as stream:
+        while stream.read(2**20):
+            pass
 
 
 def _read_same_grid(path: Path, like: Volume) -> VolumeArray:

@@ -39,6 +39,7 @@ def compute_intensity_scale(
     quartile = float(np.percentile(inside, 25))
     if not np.isfinite(quartile) or quartile <= 0:
         raise ImageError(
-            f"the lower quartile over the brain is {quartile:g}, expected above 0; check image and mask"
+            f"the lower quartile over the brain is {quartile:g}, expected above 0;"
+            " check image and mask"
         )
     return quartile / contract.intensity_value
