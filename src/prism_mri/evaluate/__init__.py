@@ -1,0 +1,1 @@
+"""Scores of harmonization on travelling people; see `prism_mri.evaluate.travelling`."""

@@ -1,0 +1,131 @@
+"""The results folder: results.json, scores.tsv, summary.tsv, table.md and panels.npz."""
+
+import csv
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from pydantic import ValidationError
+
+from prism_mri.config import FrozenModel, describe_validation_error
+from prism_mri.errors import InputError
+from prism_mri.evaluate.results import ScoreRow, SummaryRow, TravellingResults
+from prism_mri.evaluate.table import format_table
+from prism_mri.files import explain_os_error, write_whole
+
+RESULTS_NAME = "results.json"
+SCORES_NAME = "scores.tsv"
+SUMMARY_NAME = "summary.tsv"
+TABLE_NAME = "table.md"
+PANELS_NAME = "panels.npz"
+
+PanelArrays = Mapping[str, Float32[np.ndarray, "_H _W"]]
+
+
+def check_results_folder(folder: Path, *, overwrite: bool) -> None:
+    """Refuse early what `write_results` would refuse at the end.
+
+    Raises:
+        InputError: results stand there and may not be overwritten, or it is no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, not a folder for results; give another --out")
+    if (folder / RESULTS_NAME).exists() and not overwrite:
+        raise InputError(f"{folder / RESULTS_NAME} exists; pass --overwrite or another --out")
+
+
+def write_results(
+    folder: Path, results: TravellingResults, panels: PanelArrays, *, overwrite: bool = False
+) -> None:
+    """Write all files of an evaluation; results.json last, so where it stands the rest stands too.
+
+    Args:
+        folder: made if missing.
+        results: scores and what they came from.
+        panels: slices (H, W) by name.
+        overwrite: replace an earlier evaluation.
+
+    Raises:
+        InputError: results stand there already, or the folder cannot be written.
+    """
+    check_results_folder(folder, overwrite=overwrite)
+    _drop_old_results(folder)
+    files = {
+        SCORES_NAME: _to_tsv(ScoreRow, results.scores),
+        SUMMARY_NAME: _to_tsv(SummaryRow, results.summary),
+        TABLE_NAME: format_table(results).encode(),
+        PANELS_NAME: _to_npz(panels),
+        RESULTS_NAME: (results.model_dump_json(indent=1) + "\n").encode(),
+    }
+    for name, content in files.items():
+        write_whole(folder / name, content, overwrite=True)
+
+
+def read_results(folder: Path) -> TravellingResults:
+    """Read results.json of an evaluation.
+
+    Raises:
+        InputError: the folder holds no results, or damaged ones.
+    """
+    path = folder / RESULTS_NAME
+    try:
+        return TravellingResults.model_validate_json(path.read_bytes())
+    except OSError as problem:
+        reason = explain_os_error(problem)
+        raise InputError(
+            f"cannot read {path}: {reason}; run 'prism-mri evaluate' first"
+        ) from problem
+    except ValidationError as error:
+        raise InputError(
+            f"{path} is no result of this version: {describe_validation_error(error)}"
+        ) from error
+
+
+def read_panels(folder: Path) -> dict[str, Float32[np.ndarray, "_H _W"]]:
+    """Read the slices that an evaluation kept for pictures.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    path = folder / PANELS_NAME
+    try:
+        content = io.BytesIO(path.read_bytes())
+        with np.load(content, allow_pickle=False) as archive:
+            return {name: archive[name].astype(np.float32) for name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"cannot read pictures from {path}: {error}; run 'prism-mri evaluate' again"
+        ) from error
+
+
+def _drop_old_results(folder: Path) -> None:
+    """Remove an old results.json, so that it never stands beside new tables."""
+    try:
+        (folder / RESULTS_NAME).unlink(missing_ok=True)
+    except OSError as problem:
+        raise InputError(
+            f"cannot replace {folder / RESULTS_NAME}: {explain_os_error(problem)}"
+        ) from problem
+
+
+def _to_tsv(model: type[FrozenModel], rows: Sequence[FrozenModel]) -> bytes:
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, list(model.model_fields), delimiter="\t", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row}
+        )
+    return stream.getvalue().encode()
+
+
+def _to_npz(panels: PanelArrays) -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(
+        stream, allow_pickle=False, **{name: np.asarray(panel) for name, panel in panels.items()}
+    )
+    return stream.getvalue()
