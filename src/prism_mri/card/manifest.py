@@ -1,0 +1,200 @@
+"""The manifest: what a card says about itself, and all that it may say."""
+
+import json
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from prism_mri.card.limits import MIN_PEOPLE
+from prism_mri.card.strict_json import parse_strict_object, shorten
+from prism_mri.config import (
+    FrozenModel,
+    Modality,
+    Positive,
+    PreprocessingContract,
+    describe_validation_error,
+)
+from prism_mri.errors import FormatError, PrivacyError
+from prism_mri.networks.registry import AnatomyEncoderSpec, DecoderSpec, StyleEncoderSpec
+from prism_mri.training.model import ModelDescription, Sha256, SiteName, TrainingSummary
+
+SCHEMA_VERSION = 1
+
+PRIVACY_STATEMENT = (
+    "Holds the weights of a style encoder and a decoder, style statistics, and the numbers of "
+    "this manifest. "
+    "Holds no image, no anatomy encoder, no subject identifier, no file name and no header text. "
+    "Weights trained on few people can tell of them: a card from fewer than 10 people is "
+    "local-only."
+)
+"""Fixed text, so that a manifest has no room for any other."""
+
+_PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+_-]{0,39}")
+_MAX_VERSIONS = 16
+_MAX_SEED = 2**64
+
+
+class CardManifest(FrozenModel):
+    """What a site card says about itself; no field takes free text."""
+
+    format: Literal["prism-mri site card"] = "prism-mri site card"
+    """Bound by the signature: a signature made for anything else cannot serve a card."""
+    schema_version: Literal[1] = 1
+    kind: Literal["full"] = "full"
+    """``full``: style encoder and decoder, both fine-tuned at the site."""
+    site: SiteName
+    modality: Modality
+    contract: PreprocessingContract
+    anatomy_encoder: AnatomyEncoderSpec
+    style_encoder: StyleEncoderSpec
+    decoder: DecoderSpec
+    translator_digest: Sha256
+    """Digest of the translator that defines the anatomy space."""
+    intensity_scale: Positive
+    """Native intensity units of the site per 1.0 of the prepared scale."""
+    people: Annotated[int, Field(ge=1, le=10_000_000)]
+    """All prepared people of the site."""
+    local_only: bool
+    training: TrainingSummary
+    tensors_sha256: Sha256
+    """SHA-256 of the file's bytes behind the header."""
+    privacy: str = PRIVACY_STATEMENT
+    created_by: Annotated[str, Field(pattern=r"^prism-mri [0-9][0-9A-Za-z.+_-]{0,39}$")]
+
+    @field_validator("privacy")
+    @classmethod
+    def _fixed_text(cls, privacy: str) -> str:
+        if privacy != PRIVACY_STATEMENT:
+            raise ValueError("not the privacy statement of this schema version")
+        return privacy
+
+    @field_validator("training")
+    @classmethod
+    def _no_free_text(cls, training: TrainingSummary) -> TrainingSummary:
+        if len(training.versions) > _MAX_VERSIONS or abs(training.seed) > _MAX_SEED:
+            raise ValueError(f"more than {_MAX_VERSIONS} versions, or a seed beyond 64 bits")
+        for package, version in training.versions.items():
+            if not _PACKAGE.fullmatch(package) or not _VERSION.fullmatch(version):
+                raise ValueError(
+                    f"versions hold {package!r}: {version!r}, which is no package and version"
+                )
+        return training
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> "CardManifest":
+        if self.style_encoder.style_dim != self.decoder.style_dim:
+            raise ValueError(
+                f"style encoder gives {self.style_encoder.style_dim} numbers, decoder takes "
+                f"{self.decoder.style_dim}"
+            )
+        if self.anatomy_encoder.free_channels != self.decoder.free_channels:
+            raise ValueError(
+                f"anatomy encoder gives {self.anatomy_encoder.free_channels} free channels, "
+                f"decoder takes {self.decoder.free_channels}"
+            )
+        if self.contract.modality != self.modality:
+            raise ValueError(
+                f"modality {self.modality}, but its contract is for {self.contract.modality}"
+            )
+        return self
+
+
+def build_manifest(
+    description: ModelDescription,
+    *,
+    tensors_sha256: str,
+    local_only: bool,
+    version: str,
+    source: str,
+) -> CardManifest:
+    """Take from a model's description what a card may say, field by field.
+
+    Args:
+        description: of the trained model.
+        tensors_sha256: digest of the tensors' bytes, hexadecimal.
+        local_only: whether the card is to stay at its site.
+        version: of this package.
+        source: the model's folder, for messages.
+
+    Raises:
+        PrivacyError: the description holds something that a card has no room for.
+    """
+    try:
+        return CardManifest(
+            site=description.site,
+            modality=description.modality,
+            contract=description.contract,
+            anatomy_encoder=description.anatomy_encoder,
+            style_encoder=description.style_encoder,
+            decoder=description.decoder,
+            translator_digest=description.translator_digest,
+            intensity_scale=description.intensity_scale,
+            people=description.people,
+            local_only=local_only,
+            training=description.training,
+            tensors_sha256=tensors_sha256,
+            created_by=f"prism-mri {version}",
+        )
+    except ValidationError as error:
+        raise PrivacyError(
+            f"{source}: the model's description does not fit into a card "
+            f"({shorten(describe_validation_error(error))}): train it again"
+        ) from error
+
+
+def encode_manifest(manifest: CardManifest) -> bytes:
+    """Return the bytes to be stored and signed: ASCII JSON, keys sorted, the same on every run."""
+    content = manifest.model_dump(mode="json")
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode(
+        "ascii"
+    )
+
+
+def parse_manifest(stored: bytes, source: str) -> CardManifest:
+    """Parse a manifest whose signature has been dealt with.
+
+    Args:
+        stored: the manifest's bytes, size-limited.
+        source: the card's file, for messages.
+
+    Raises:
+        FormatError: no strict JSON, an unknown schema version, or a field that is missing, unknown
+            or out of range.
+    """
+    content = parse_strict_object(stored, "manifest", source)
+    version = content.get("schema_version")
+    if type(version) is not int or version != SCHEMA_VERSION:
+        raise FormatError(
+            f"{source}: card of unknown schema version {shorten(repr(version))}, this program "
+            f"reads {SCHEMA_VERSION}: "
+            "update prism-mri, or ask the site for a card of this version"
+        )
+    try:
+        manifest = CardManifest.model_validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        raise FormatError(
+            f"{source}: manifest refused ({shorten(describe_validation_error(error))}): "
+            "update prism-mri, or get the card again from its site"
+        ) from error
+    # A field left out would be filled with this program's default: not what the site meant.
+    if manifest.model_dump(mode="json") != content:
+        raise FormatError(
+            f"{source}: the manifest leaves out fields: get the card again from its site"
+        )
+    return manifest
+
+
+def check_people(*, people: int, local_only: bool, source: str) -> None:
+    """Check the ten-person rule: a card from fewer people must be marked local-only.
+
+    Raises:
+        PrivacyError: too few people, and not marked.
+    """
+    if people < MIN_PEOPLE and not local_only:
+        raise PrivacyError(
+            f"{source}: trained on {people} people, fewer than {MIN_PEOPLE}, and so could tell of "
+            "one of them: "
+            "prepare more people, or publish with --local-only and keep the card at this site"
+        )

@@ -1,0 +1,56 @@
+"""``prism-mri publish``: write a trained model's site card."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Subparsers = argparse._SubParsersAction
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "publish",
+        help="write a trained model's site card",
+        description="Write the site card: style encoder, decoder, style statistics and manifest, "
+        "and nothing else of the model.",
+        epilog="For research, not for diagnosis.",
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", type=Path, help="folder that 'prism-mri train' left"
+    )
+    parser.add_argument(
+        "--out", metavar="SITE.prism", type=Path, required=True, help="the card to write"
+    )
+    parser.add_argument(
+        "--key",
+        metavar="PRIVATE",
+        type=Path,
+        help="private key of 'prism-mri keygen'; others refuse a card without signature",
+    )
+    parser.add_argument(
+        "--local-only",
+        action="store_true",
+        help="mark the card as one that must not leave the site (required below ten people)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing card")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the card and its path to stdout."""
+    from prism_mri.card.publish import publish_card
+
+    publish_card(
+        args.model,
+        args.out,
+        private_key=args.key,
+        local_only=args.local_only,
+        overwrite=args.overwrite,
+    )
+    sys.stdout.write(f"{args.out}\n")
+    return 0
