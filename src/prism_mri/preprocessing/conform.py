@@ -19,6 +19,9 @@ from prism_mri.errors import ImageError
 from prism_mri.preprocessing.intensity import compute_intensity_scale
 from prism_mri.types import Affine, MaskArray, MaskStack, SliceStack, VolumeArray
 
+ResampledStack = Float32[np.ndarray, "K H2 W2"]
+MIN_COVERAGE = 0.2
+"""Less of the mask than this under a pixel says nothing about the brain there."""
 SAME_SPACING = 0.005
 """Relative difference in spacing below which nothing is interpolated."""
 
@@ -66,6 +69,22 @@ class ConformTransform:
         native = _rescale(canvas, inverse, self.native_shape[:2])
         return np.ascontiguousarray(native.transpose(1, 2, 0))
 
+    def restore_brain(self, slices: SliceStack, mask: MaskStack) -> VolumeArray:
+        """Return the brain on the native grid, its rim not darkened by the zeros around it.
+
+        Args:
+            slices: (K, H, W).
+            mask: (K, H, W) brain on the conform grid.
+
+        Returns:
+            (I, J, K) what :meth:`restore` gives, divided by how much of it comes from within the
+            mask; zero where that is little. Mask it with the native mask.
+        """
+        return _divide(
+            self.restore(np.where(mask, slices, np.float32(0))),
+            self.restore(mask.astype(np.float32)),
+        )
+
     def native_from_grid(self) -> Affine:
         """Return the (4, 4) map from conform voxel (h, w, k) to native voxel (i, j, k)."""
         matrix = np.eye(4)
@@ -86,13 +105,13 @@ class ConformTransform:
         )
         return slice(first, end), slice(first - self.offset[axis], end - self.offset[axis])
 
-    def _window(self, resampled: SliceStack) -> SliceStack:
+    def _window(self, resampled: ResampledStack) -> SliceStack:
         slices = np.zeros((resampled.shape[0], *self.grid_shape), dtype=np.float32)
         (rows, grid_rows), (columns, grid_columns) = self._overlap(0), self._overlap(1)
         slices[:, grid_rows, grid_columns] = resampled[:, rows, columns]
         return slices
 
-    def _unwindow(self, slices: SliceStack) -> SliceStack:
+    def _unwindow(self, slices: SliceStack) -> ResampledStack:
         resampled = np.zeros((slices.shape[0], *self._resampled_shape()), dtype=np.float32)
         (rows, grid_rows), (columns, grid_columns) = self._overlap(0), self._overlap(1)
         resampled[:, rows, columns] = slices[:, grid_rows, grid_columns]
@@ -142,9 +161,11 @@ def conform(
     """
     scale = compute_intensity_scale(volume_ras, mask, contract)
     transform = plan_transform(mask, spacing_mm, contract)
-    grid_mask = transform.apply_mask(mask)
+    coverage = transform.apply(mask.astype(np.float32))
+    grid_mask = np.asarray(coverage >= 0.5)
     scaled = np.where(mask, volume_ras / np.float32(scale), np.float32(0))
-    slices = np.where(grid_mask, np.maximum(transform.apply(scaled), 0), np.float32(0))
+    resampled = _divide(transform.apply(scaled), coverage)
+    slices = np.where(grid_mask, np.maximum(resampled, 0), np.float32(0))
     return Conformed(slices, grid_mask, scale, transform)
 
 
@@ -209,7 +230,7 @@ def _grid_per_native(spacing_mm: float, contract: PreprocessingContract) -> floa
 
 def _rescale(
     slices: SliceStack, scale: tuple[float, float], shape: tuple[int, ...]
-) -> Float32[np.ndarray, "K H2 W2"]:
+) -> ResampledStack:
     """Resample slices by a bicubic kernel, widened where the grid gets coarser.
 
     torch stretches an image to a whole number of pixels unless it is given the scale itself, and
@@ -219,7 +240,7 @@ def _rescale(
     if scale == (1.0, 1.0):
         return slices
     missing = [
-        max(0, math.ceil((wanted + 1) / factor) - have)
+        max(0, _length_to_resample(wanted, factor) - have)
         for have, wanted, factor in zip(slices.shape[1:], shape, scale, strict=True)
     ]
     tensor = torch.from_numpy(slices)[:, None]
@@ -228,3 +249,22 @@ def _rescale(
         padded, scale_factor=scale, mode="bicubic", antialias=True, recompute_scale_factor=False
     )
     return np.ascontiguousarray(resampled[:, 0, : shape[0], : shape[1]].numpy())
+
+
+def _divide(
+    values: Float32[np.ndarray, "*shape"], coverage: Float32[np.ndarray, "*shape"]
+) -> Float32[np.ndarray, "*shape"]:
+    """Return values per coverage by the mask; zero where the mask covers too little to tell."""
+    quotient = np.zeros_like(values)
+    np.divide(values, coverage, out=quotient, where=coverage > MIN_COVERAGE)
+    return quotient
+
+
+def _length_to_resample(wanted: int, factor: float) -> int:
+    """Return how many pixels give at least so many resampled ones.
+
+    Where the whole number of pixels would stay the same, torch copies them in spite of the scale;
+    with more pixels it does not.
+    """
+    needed = math.ceil((wanted + 1) / factor)
+    return max(needed, math.ceil(1 / (factor - 1)) + 1) if factor > 1 else needed
