@@ -48,3 +48,31 @@ def test_breach_is_noticed(tmp_path: Path, module: str, statement: str, contract
     result = lint_imports(tmp_path)
     assert result.returncode == 1
     assert f"{contract} BROKEN" in " ".join(result.stdout.split())
+
+
+HEAVY = ("torch", "nibabel", "scipy", "skimage", "matplotlib", "pydantic", "cryptography")
+RUN_AND_LIST_MODULES = """
+import sys
+from prism_mri.cli.main import main
+try:
+    main(sys.argv[1:])
+except SystemExit as stop:
+    print("MODULES", stop.code, *{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+@pytest.mark.parametrize("command", [(), ("harmonize",), ("train",), ("evaluate",)])
+def test_help_loads_nothing_heavy(command: tuple[str, ...]) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", RUN_AND_LIST_MODULES, *command, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    text, _, modules = result.stdout.rpartition("MODULES ")
+    code, *loaded = modules.split()
+    assert text.startswith("usage: prism-mri")
+    assert code == "0"
+    assert "argparse" in loaded
+    assert sorted(set(HEAVY) & set(loaded)) == []
