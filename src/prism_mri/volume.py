@@ -183,7 +183,8 @@ def write_volume(
     strip_nifti_suffix(path)
     header = _scrubbed_header(like, np.dtype(dtype))
     stored = _cast(data, np.dtype(dtype), path).reshape(header.get_data_shape())
-    content = bytes(_image_type(header)(stored, header.get_best_affine(), header).to_bytes())
+    image_type = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    content: bytes = image_type(stored, header.get_best_affine(), header).to_bytes()  # type: ignore[no-untyped-call]
     if path.name.endswith(".gz"):
         content = gzip.compress(content, compresslevel=_GZIP_LEVEL, mtime=0)
     write_whole(path, content, overwrite=overwrite, error=ImageError)
@@ -365,10 +366,6 @@ def _scrubbed_header(like: Volume, dtype: np.dtype[Any]) -> nib.Nifti1Header:
             header[field] = b""
     _set_geometry(header, like)
     return header
-
-
-def _image_type(header: nib.Nifti1Header) -> type[nib.Nifti1Image]:
-    return nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
 
 
 def _set_geometry(header: nib.Nifti1Header, like: Volume) -> None:

@@ -41,7 +41,7 @@ def test_the_path_of_the_dataset_goes_to_stdout(
     assert run(heads, out, *options, "--validation-fraction", "0.5") == 0
     captured = capsys.readouterr()
     assert captured.out == f"{out}\n"
-    assert "3/3" in captured.err
+    assert "prepare: 3 of 3 images" in captured.err
     manifest = json.loads((out / "prepared.json").read_text())
     assert (manifest["site"], manifest["seed"], manifest["people"]) == ("guys", 7, 3)
     assert manifest["contract"]["shape"] == [256, 256]

@@ -70,7 +70,9 @@ def test_the_dataset_is_bids_and_says_what_was_done(tmp_path: Path) -> None:
         for path in (tmp_path / "out").rglob("*")
         if path.is_file()
     )
-    expected = ["dataset_description.json", "participants.tsv", "prepared.json"]
+    expected = [
+        *(".bidsignore", "dataset_description.json", "participants.tsv", "prepared.json"),
+    ]
     for stem in ("sub-00/anat/sub-00", "sub-00/ses-b/anat/sub-00_ses-b", "sub-01/anat/sub-01"):
         for rest in ("desc-prepared_T2w", "desc-brain_mask"):
             expected += [f"{stem}_{rest}.json", f"{stem}_{rest}.nii.gz"]

@@ -53,17 +53,11 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare the site and write the dataset's path to stdout."""
-    from tqdm import tqdm
-
+    from prism_mri.cli.progress import show_progress
     from prism_mri.config import PreprocessingContract
     from prism_mri.preprocessing.prepare import prepare_site
 
-    with tqdm(desc="prepare", unit="image", file=sys.stderr) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with show_progress("prepare", "image") as progress:
         prepare_site(
             args.inputs,
             args.out,
@@ -73,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             validation_fraction=args.validation_fraction,
             seed=args.seed,
             overwrite=args.overwrite,
-            progress=show,
+            progress=progress,
         )
     sys.stdout.write(f"{args.out}\n")
     return 0

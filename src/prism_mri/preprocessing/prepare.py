@@ -272,6 +272,7 @@ def _write_tables(folder: Path, manifest: PreparedManifest, inputs: Sequence[Pat
     rows = [f"sub-{subject}\t{split}" for subject, split in sorted(people.items())]
     table = "\n".join(["participant_id\tsplit", *rows]) + "\n"
     write_whole(folder / "participants.tsv", table.encode())
+    write_whole(folder / ".bidsignore", f"{PREPARED_MANIFEST}\n".encode())
     write_json(folder / PREPARED_MANIFEST, manifest.model_dump(mode="json"))
 
 
