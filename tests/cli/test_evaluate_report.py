@@ -40,7 +40,8 @@ def calls(monkeypatch):
 
     monkeypatch.setattr("prism_mri.card.read_card", read_card)
     monkeypatch.setattr("prism_mri.data.prepared.read_prepared", read_prepared)
-    monkeypatch.setattr("prism_mri.harmonize.load_shipped_anatomy_encoder", lambda: "encoder")
+    translator = SimpleNamespace(networks=SimpleNamespace(anatomy_encoder="encoder"))
+    monkeypatch.setattr("prism_mri.training.translator.read_translator", lambda: translator)
     monkeypatch.setattr("prism_mri.evaluate.travelling.evaluate_travelling", evaluate_travelling)
     monkeypatch.setattr("prism_mri.evaluate.table.format_table", lambda found: f"{found}: table\n")
     return seen

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from prism_mri.networks.registry import (
 )
 from prism_mri.preprocessing.prepare import prepare_site
 from prism_mri.training.model import TrainingSummary
+from prism_mri.training.translator import compute_anatomy_digest
 from prism_mri.volume import Volume, write_volume
 
 CONTRACT = PreprocessingContract(shape=(48, 48), min_brain_area_mm2=150.0)
@@ -106,7 +108,7 @@ def write_prepared(folder: Path, site: str) -> None:
     prepare_site([raw], folder, site=site, contract=CONTRACT)
 
 
-def make_card(site: str, seed: int) -> SiteCard:
+def make_card(site: str, seed: int, translator_digest: str) -> SiteCard:
     """Return a card with small random networks; its intensity scale is the site's clean one."""
     torch.manual_seed(seed)
     specs = {
@@ -119,7 +121,7 @@ def make_card(site: str, seed: int) -> SiteCard:
         modality="T2w",
         contract=CONTRACT,
         **specs,
-        translator_digest="ab" * 32,
+        translator_digest=translator_digest,
         intensity_scale=TISSUES[site][2] / CONTRACT.intensity_value,
         people=12,
         local_only=False,
@@ -143,25 +145,40 @@ def world(tmp_path_factory) -> World:
         write_prepared(folder / site, site)
     torch.manual_seed(0)
     encoder = build_anatomy_encoder(AnatomyEncoderSpec(width=4, free_channels=1)).eval()
+    digest = compute_anatomy_digest(encoder.state_dict())
     return World(
         dataset=folder / "travelling",
         prepared={site: folder / site for site in CARDS},
-        cards={site: make_card(site, seed) for seed, site in enumerate(CARDS, start=1)},
+        cards={site: make_card(site, seed, digest) for seed, site in enumerate(CARDS, start=1)},
         anatomy_encoder=encoder,
     )
 
 
-@pytest.fixture
-def harmonize_by(monkeypatch):
-    """Replace PRISM by a function of volume (I, J, K), mask and target site; or by the truth."""
+@pytest.fixture(scope="session")
+def make_harmonizer():
+    """Return a stand-in for PRISM: a function of volume (I, J, K), mask and site; or the truth."""
 
-    def replace(method=harmonize_perfectly) -> None:
+    def make(method=harmonize_perfectly):
+        numbers = count(1)
+
         def harmonize_volume(volume, mask, card, anatomy_encoder, **options):
             data = method(volume.data, mask, card.manifest.site)
-            warnings = ("looks unlike the card",) if volume.data.max() < 8 else ()
+            doubtful = volume.data.max() < 8  # far
+            warnings = (f"3.{next(numbers)} is unlike the card",) if doubtful else ()
             return SimpleNamespace(data=data.astype(np.float32), warnings=warnings)
 
-        monkeypatch.setattr("prism_mri.evaluate.pairs.harmonize_volume", harmonize_volume)
+        return harmonize_volume
+
+    return make
+
+
+@pytest.fixture
+def harmonize_by(make_harmonizer, monkeypatch):
+    """Replace PRISM in a test."""
+
+    def replace(*method) -> None:
+        stand_in = make_harmonizer(*method)
+        monkeypatch.setattr("prism_mri.evaluate.pairs.harmonize_volume", stand_in)
 
     return replace
 

@@ -7,11 +7,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 
 from prism_mri.config import PreprocessingContract
-from prism_mri.errors import ImageError, InputError
+from prism_mri.errors import CompatibilityError, ImageError, InputError
 from prism_mri.evaluate.files import read_panels, read_results
 from prism_mri.evaluate.travelling import evaluate_travelling
+from prism_mri.networks.registry import AnatomyEncoderSpec, build_anatomy_encoder
 from prism_mri.preprocessing.intensity import compute_intensity_scale
 from prism_mri.volume import read_volume, reorient_to_ras, write_volume
 
@@ -29,6 +31,15 @@ def evaluate(world, out, *, dataset=None, **changes):
     return evaluate_travelling(dataset or world.dataset, **(options | changes))
 
 
+@pytest.fixture(scope="module")
+def perfect_run(world, make_harmonizer, tmp_path_factory):
+    """Return results and folder of one evaluation of the harmonizer that knows the answer."""
+    out = tmp_path_factory.mktemp("perfect") / "results"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("prism_mri.evaluate.pairs.harmonize_volume", make_harmonizer())
+        return evaluate(world, out), out
+
+
 def pick(rows, **wanted):
     return [row for row in rows if all(getattr(row, key) == wanted[key] for key in wanted)]
 
@@ -38,9 +49,8 @@ def copy_dataset(world, folder):
     return folder
 
 
-def test_a_perfect_harmonizer_reaches_the_oracle(world, harmonize_by, tmp_path):
-    harmonize_by()
-    results = evaluate(world, tmp_path / "results")
+def test_a_perfect_harmonizer_reaches_the_oracle(perfect_run):
+    results, _ = perfect_run
     assert results.pairs == PAIRS
     assert (results.sites, results.unseen) == (("guys", "hh"), ("far",))
     for row in pick(results.scores, method="prism", truth="clean"):
@@ -54,9 +64,8 @@ def test_a_perfect_harmonizer_reaches_the_oracle(world, harmonize_by, tmp_path):
     assert by_contrast["prism-none", "ssim"].low > 0.05
 
 
-def test_every_person_pair_method_and_truth_is_scored_once(world, harmonize_by, tmp_path):
-    harmonize_by()
-    scores = evaluate(world, tmp_path / "results").scores
+def test_every_person_pair_method_and_truth_is_scored_once(perfect_run):
+    scores = perfect_run[0].scores
     keys = {(row.person, row.source, row.target, row.method, row.truth) for row in scores}
     assert len(scores) == len(keys) == 3 * 4 * 11
     assert not pick(scores, method="oracle", truth="clean")
@@ -65,9 +74,8 @@ def test_every_person_pair_method_and_truth_is_scored_once(world, harmonize_by, 
         assert row.psnr_db > 90
 
 
-def test_noise_sets_what_the_oracle_scores(world, harmonize_by, tmp_path):
-    harmonize_by()
-    scores = evaluate(world, tmp_path / "results").scores
+def test_noise_sets_what_the_oracle_scores(perfect_run):
+    scores = perfect_run[0].scores
     # The noise is 4 % of white matter, which lies at the contract's value.
     for row in pick(scores, method="oracle", truth="acquired"):
         assert row.psnr_db == pytest.approx(
@@ -104,10 +112,8 @@ def test_a_wrong_gain_costs_prism_its_score(world, harmonize_by, perfect, tmp_pa
         assert row.psnr_db < 20
 
 
-def test_files_agree_with_each_other(world, harmonize_by, tmp_path):
-    harmonize_by()
-    out = tmp_path / "results"
-    results = evaluate(world, out)
+def test_files_agree_with_each_other(perfect_run):
+    results, out = perfect_run
     assert read_results(out) == results
     names = {path.name for path in out.iterdir()}
     assert names == {"results.json", "scores.tsv", "summary.tsv", "table.md", "panels.npz"}
@@ -120,18 +126,17 @@ def test_files_agree_with_each_other(world, harmonize_by, tmp_path):
 
 
 def test_the_seed_fixes_every_byte(world, harmonize_by, tmp_path):
-    harmonize_by()
     for name in ("a", "b"):
+        harmonize_by()
         evaluate(world, tmp_path / name, seed=4)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
-def test_pictures_are_ras_slices_in_the_prepared_scale(world, harmonize_by, tmp_path):
-    harmonize_by()
-    results = evaluate(world, tmp_path / "results")
+def test_pictures_are_ras_slices_in_the_prepared_scale(world, perfect_run):
+    results, out = perfect_run
     panel = pick(results.panels, source="guys", target="hh")[0]
-    arrays = read_panels(tmp_path / "results")
+    arrays = read_panels(out)
     path = "sub-trav01/ses-guys/anat/sub-trav01_ses-guys_T2w.nii.gz"
     stored = read_volume(world.dataset / path)
     ras, _ = reorient_to_ras(stored)
@@ -144,9 +149,8 @@ def test_pictures_are_ras_slices_in_the_prepared_scale(world, harmonize_by, tmp_
     assert len(results.panels) == len(PAIRS)
 
 
-def test_styles_tell_before_after_and_where_to_go(world, harmonize_by, tmp_path):
-    harmonize_by()
-    styles = evaluate(world, tmp_path / "results").styles
+def test_styles_tell_before_after_and_where_to_go(perfect_run):
+    styles = perfect_run[0].styles
     stages = Counter((point.card, point.stage) for point in styles)
     assert stages == {
         (card, stage): count
@@ -159,11 +163,11 @@ def test_styles_tell_before_after_and_where_to_go(world, harmonize_by, tmp_path)
         assert point.style == pytest.approx(own.style, abs=1e-4)
 
 
-def test_warnings_are_counted_and_name_nobody(world, harmonize_by, tmp_path):
-    harmonize_by()
-    warnings = evaluate(world, tmp_path / "results").warnings
-    assert "far → guys, 3 people: looks unlike the card" in warnings
+def test_warnings_are_counted_and_name_nobody(perfect_run):
+    warnings = perfect_run[0].warnings
+    assert "6 images (far → guys, far → hh), for instance: 3.1 is unlike the card" in warnings
     assert not any("hh → guys" in text for text in warnings)
+    assert sum("unlike" in text for text in warnings) == 1
     assert "unsigned cards: guys, hh" in warnings
     assert any(text.startswith("3 anatomies only") for text in warnings)
     assert any("deformations of one template" in text for text in warnings)
@@ -230,6 +234,13 @@ def test_a_truth_off_the_grid_is_refused(world, harmonize_by, tmp_path):
 def test_a_site_without_its_prepared_dataset_is_refused(world, tmp_path):
     with pytest.raises(InputError, match="no prepared dataset of hh"):
         evaluate(world, tmp_path / "results", prepared={"guys": world.prepared["guys"]})
+
+
+def test_a_card_of_another_anatomy_space_is_refused(world, tmp_path):
+    torch.manual_seed(9)
+    other = build_anatomy_encoder(AnatomyEncoderSpec(width=4, free_channels=1))
+    with pytest.raises(CompatibilityError, match="card of guys is for translator"):
+        evaluate(world, tmp_path / "results", anatomy_encoder=other)
 
 
 def test_no_cards_no_evaluation(world, tmp_path):

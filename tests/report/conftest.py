@@ -58,7 +58,7 @@ def make_panels() -> tuple[tuple[Panel, ...], dict[str, np.ndarray]]:
                 pixel_mm=(1.0, 1.5),
             )
         )
-        for name in ("source", "quantile", "prism", "truth"):
+        for name in ("source", "quantile", "prism", "truth", "clean"):
             arrays[f"{key}_{name}"] = generator.random((30, 24), dtype=np.float32)
     return tuple(panels), arrays
 

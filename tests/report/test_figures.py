@@ -21,7 +21,7 @@ def make_panel(pixel_mm=(1.0, 1.0)):
 
 def make_arrays(**levels):
     disc = np.hypot(*(np.indices((40, 40)) - 20.0)) < 15
-    names = {"source": 0.2, "quantile": 0.2, "prism": 0.2, "truth": 0.2} | levels
+    names = {"source": 0.2, "quantile": 0.2, "prism": 0.2, "truth": 0.2, "clean": 0.2} | levels
     return {
         f"p_{name}": np.where(disc, np.float32(level), 0).astype(np.float32)
         for name, level in names.items()

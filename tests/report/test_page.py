@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from prism_mri.errors import InputError
+from prism_mri.evaluate.files import write_results
 from prism_mri.report import write_report
 from prism_mri.report.page import render
 
@@ -109,7 +110,7 @@ def test_the_best_competitor_is_marked_and_never_the_oracle(page):
     assert '<td>0.0700</td><td class="best">0.0400</td><td>0.0200</td>' in page
 
 
-def test_a_method_that_does_not_win_is_not_called_a_winner(results, arrays):
+def test_a_method_that_does_not_win_is_not_called_a_winner(results):
     swapped = {"prism-quantile": "none"}
     comparisons = tuple(
         one.model_copy(update={"interval": one.interval.model_copy(update={"low": -0.1})})
@@ -117,7 +118,8 @@ def test_a_method_that_does_not_win_is_not_called_a_winner(results, arrays):
         else one
         for one in results.comparisons
     )
-    html = render(results.model_copy(update={"comparisons": comparisons}), arrays)
+    bare = {"panels": (), "styles": ()}
+    html = render(results.model_copy(update={"comparisons": comparisons} | bare), {})
     assert "not beyond doubt" in html
     assert "verdict good" not in html
 
@@ -135,11 +137,14 @@ def test_the_same_results_give_the_same_bytes(results, arrays, page):
 
 def test_a_missing_picture_is_named(results, arrays):
     fewer = {name: array for name, array in arrays.items() if name != "pair2_prism"}
+    bare = results.model_copy(update={"styles": (), "panels": results.panels[2:3]})
     with pytest.raises(InputError, match="lacks prism of panel pair2"):
-        render(results, fewer)
+        render(bare, fewer)
 
 
-def test_the_page_is_written_once(results_folder, tmp_path):
+def test_the_page_is_written_once(results, tmp_path):
+    results_folder = tmp_path / "results"
+    write_results(results_folder, results.model_copy(update={"panels": (), "styles": ()}), {})
     out = tmp_path / "new" / "report.html"
     write_report(results_folder, out)
     assert out.read_text().startswith("<!DOCTYPE html>")

@@ -32,7 +32,7 @@ def run_travelling(args: argparse.Namespace) -> int:
 
     from prism_mri.evaluate.table import format_table
     from prism_mri.evaluate.travelling import evaluate_travelling
-    from prism_mri.harmonize import load_shipped_anatomy_encoder
+    from prism_mri.training.translator import read_translator
 
     cards = _read_cards(args)
     with tqdm(desc="evaluate", unit="pair", file=sys.stderr) as bar:
@@ -45,7 +45,7 @@ def run_travelling(args: argparse.Namespace) -> int:
             args.dataset,
             cards=cards,
             prepared=_find_prepared(args.prepared),
-            anatomy_encoder=load_shipped_anatomy_encoder(),
+            anatomy_encoder=read_translator().networks.anatomy_encoder,
             out=args.out,
             seed=args.seed,
             overwrite=args.overwrite,

@@ -2,8 +2,8 @@
 
 import importlib.metadata
 import platform
-from collections import Counter
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,7 @@ from prism_mri.evaluate.summary import compare, summarize
 from prism_mri.evaluate.table import FEW_PEOPLE
 from prism_mri.metrics import DATA_RANGE, SSIM_SIGMA
 
+_NUMBER = re.compile(r"[0-9][0-9.]*")
 REPORTED_PACKAGES = ("nibabel", "numpy", "scikit-image", "scipy", "torch")
 
 
@@ -40,8 +41,8 @@ class Findings:
     panels: list[Panel] = field(default_factory=list)
     arrays: dict[str, Float32[np.ndarray, "_H _W"]] = field(default_factory=dict)
     """Pictures of the panels, by name."""
-    warnings: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    """How many people each warning was given for, by source, target and text."""
+    warnings: list[tuple[str, str, str]] = field(default_factory=list)
+    """Source, target and text of every warning that harmonizing gave."""
 
 
 def collect_results(
@@ -128,10 +129,20 @@ def _list_warnings(
     unsigned = [site for site, card in cards.items() if card.signer is None]
     if unsigned:
         warnings.append(f"unsigned cards: {', '.join(unsigned)}")
-    for (source, target, text), count in findings.warnings.items():
-        people = "1 person" if count == 1 else f"{count} people"
-        warnings.append(f"{source} → {target}, {people}: {text}")
-    return tuple(warnings)
+    return (*warnings, *_gather(findings.warnings))
+
+
+def _gather(given: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Make one line of warnings that differ in their numbers only."""
+    alike: dict[str, list[tuple[str, str, str]]] = {}
+    for warning in given:
+        alike.setdefault(_NUMBER.sub("#", warning[2]), []).append(warning)
+    lines = []
+    for same in alike.values():
+        pairs = ", ".join(dict.fromkeys(f"{source} → {target}" for source, target, _ in same))
+        images = "1 image" if len(same) == 1 else f"{len(same)} images"
+        lines.append(f"{images} ({pairs}), for instance: {same[0][2]}")
+    return lines
 
 
 def _find_versions() -> dict[str, str]:

@@ -1,49 +1,46 @@
-"""What a card's own networks make of slices: their style, and the slices drawn again."""
+"""What a card's own networks make of an image: its style, and the image drawn again."""
 
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import torch
-from jaxtyping import Float64
-from torch import nn
+from jaxtyping import Float32
 
 from prism_mri.card import SiteCard
 from prism_mri.data.prepared import PreparedImage
 from prism_mri.evaluate.results import Reconstruction
+from prism_mri.harmonize.volume import decode_slices, encode_anatomy
 from prism_mri.metrics import compute_scores
+from prism_mri.networks.anatomy_encoder import AnatomyEncoder
 from prism_mri.preprocessing.conform import brain_box
+from prism_mri.training.prior import encode_volume_style, select_style_slices
 from prism_mri.types import MaskStack, SliceStack
 
-BATCH = 8
-Style = Float64[np.ndarray, " Z"]
 
-
-def encode_style(
-    slices: SliceStack, mask: MaskStack, *, card: SiteCard, anatomy_encoder: nn.Module
-) -> Style:
-    """Return the mean style of a volume, as a card's style encoder sees it.
+def read_style(
+    slices: SliceStack, mask: MaskStack, *, card: SiteCard, anatomy_encoder: AnatomyEncoder
+) -> Float32[np.ndarray, " Z"]:
+    """Return the style of a volume, as a card's style encoder sees it.
 
     Args:
         slices: (K, H, W) in the prepared scale, zero outside the brain.
         mask: brain (K, H, W).
         card: whose style encoder.
-        anatomy_encoder: image (B, 1, H, W) to anatomy (B, A, H, W).
+        anatomy_encoder: of the translator that the card names.
 
     Returns:
         Style (Z,).
     """
+    chosen = select_style_slices(mask)
     rows, columns = brain_box(mask)
-    with torch.inference_mode():
-        means = [
-            card.style_encoder(image, anatomy_encoder(image), inside).mean
-            for image, inside in _batches(slices[:, rows, columns], mask[:, rows, columns])
-        ]
-    return np.asarray(torch.cat(means).double().mean(dim=0).numpy())
+    source = np.ascontiguousarray(slices[chosen, rows, columns])
+    inside = np.ascontiguousarray(mask[chosen, rows, columns])
+    anatomy = encode_anatomy(source, anatomy_encoder)
+    return np.asarray(encode_volume_style(source, inside, anatomy, card.style_encoder).numpy())
 
 
 def reconstruct(
-    slices: SliceStack, mask: MaskStack, *, card: SiteCard, anatomy_encoder: nn.Module
+    slices: SliceStack, mask: MaskStack, *, card: SiteCard, anatomy_encoder: AnatomyEncoder
 ) -> SliceStack:
     """Encode slices and decode them again with one style for the volume.
 
@@ -51,23 +48,20 @@ def reconstruct(
         slices: (K, H, W) in the prepared scale, zero outside the brain.
         mask: brain (K, H, W).
         card: whose style encoder and decoder.
-        anatomy_encoder: image (B, 1, H, W) to anatomy (B, A, H, W).
+        anatomy_encoder: of the translator that the card names.
 
     Returns:
         Slices (K, H, W), zero outside the brain.
     """
-    style = encode_style(slices, mask, card=card, anatomy_encoder=anatomy_encoder)
     rows, columns = brain_box(mask)
-    with torch.inference_mode():
-        decoded = [
-            card.decoder(
-                anatomy_encoder(image), torch.from_numpy(style).float().expand(len(image), -1)
-            )
-            for image, _ in _batches(slices[:, rows, columns], mask[:, rows, columns])
-        ]
+    source = np.ascontiguousarray(slices[:, rows, columns])
+    inside = np.ascontiguousarray(mask[:, rows, columns])
+    anatomy = encode_anatomy(source, anatomy_encoder)
+    chosen = select_style_slices(inside)
+    style = encode_volume_style(source[chosen], inside[chosen], anatomy[chosen], card.style_encoder)
     drawn = np.zeros_like(slices)
-    drawn[:, rows, columns] = torch.cat(decoded)[:, 0].float().numpy()
-    return np.where(mask, drawn, np.float32(0))
+    drawn[:, rows, columns] = decode_slices(anatomy, style, card.decoder) * inside
+    return drawn
 
 
 def score_reconstruction(
@@ -75,7 +69,7 @@ def score_reconstruction(
     *,
     held_out: Literal["people", "slices"],
     card: SiteCard,
-    anatomy_encoder: nn.Module,
+    anatomy_encoder: AnatomyEncoder,
 ) -> Reconstruction:
     """Score how well a site's networks give back its own held-out images.
 
@@ -83,7 +77,7 @@ def score_reconstruction(
         images: the site's validation images, at least one.
         held_out: what the site validates on: people never trained on, or slices of one person.
         card: the site's own card.
-        anatomy_encoder: image (B, 1, H, W) to anatomy (B, A, H, W).
+        anatomy_encoder: of the translator that the card names.
 
     Returns:
         Mean scores over images.
@@ -102,9 +96,3 @@ def score_reconstruction(
         psnr_db=float(np.mean([score.psnr_db for score in scores])),
         mae=float(np.mean([score.mae for score in scores])),
     )
-
-
-def _batches(slices: SliceStack, mask: MaskStack) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    images = torch.from_numpy(np.ascontiguousarray(slices))[:, None]
-    inside = torch.from_numpy(mask.astype(np.float32))[:, None]
-    return list(zip(images.split(BATCH), inside.split(BATCH), strict=True))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
-from torch import nn
 
 from prism_mri.baselines import QuantileMatching
 from prism_mri.card import SiteCard
@@ -13,6 +12,7 @@ from prism_mri.evaluate.results import Method, ScoreRow, Truth
 from prism_mri.evaluate.scans import Scan
 from prism_mri.harmonize import harmonize_volume
 from prism_mri.metrics import compute_scores
+from prism_mri.networks.anatomy_encoder import AnatomyEncoder
 from prism_mri.types import MaskStack, SliceStack, VolumeArray
 
 MAX_PSNR_DB = 100.0
@@ -51,7 +51,7 @@ def harmonize_pair(
     truths: Mapping[Truth, tuple[SliceStack, MaskStack]],
     *,
     target: Target,
-    anatomy_encoder: nn.Module,
+    anatomy_encoder: AnatomyEncoder,
 ) -> PairImages:
     """Apply every method to a scan.
 
@@ -59,7 +59,7 @@ def harmonize_pair(
         scan: the source.
         truths: slices of each truth on the scan's grid; ``clean`` serves as the oracle.
         target: where to harmonize to.
-        anatomy_encoder: image (B, 1, H, W) to anatomy (B, A, H, W).
+        anatomy_encoder: of the translator that the card names.
 
     Returns:
         Slices of every method in the prepared scale.
@@ -116,14 +116,15 @@ def score_pair(images: PairImages, *, person: str, source: str, target: str) -> 
 def cut_panel(
     images: PairImages, mask: MaskStack
 ) -> tuple[int, dict[str, Float32[np.ndarray, "_H _W"]]]:
-    """Cut one slice near the middle of the brain out of every method and the as-acquired truth.
+    """Cut one slice near the middle of the brain out of every method and both truths.
 
     Args:
         images: from `harmonize_pair`.
         mask: brain of the kept slices.
 
     Returns:
-        Index among the kept slices, and arrays source, quantile, prism, truth around the brain.
+        Index among the kept slices, and arrays source, quantile, prism, truth and clean around
+        the brain.
     """
     index = round(0.55 * (len(mask) - 1))
     box = tuple(_with_margin(mask[index].any(axis=axis)) for axis in (1, 0))
@@ -132,6 +133,7 @@ def cut_panel(
         "quantile": images.methods["quantile"],
         "prism": images.methods["prism"],
         "truth": images.truths["acquired"][0],
+        "clean": images.truths["clean"][0],
     }
     return index, {name: np.ascontiguousarray(stack[index][box]) for name, stack in stacks.items()}
 

@@ -113,7 +113,8 @@ def describe_pair(pair: tuple[str, str], results: TravellingResults) -> str:
     """Return ``source → target``, saying where the source is a scanner without a card."""
     if pair == (MEAN, MEAN):
         return "mean of pairs"
-    unseen = " (unseen)" if pair[0] in results.unseen else ""
+    told = pair[0].startswith("unseen")  # as the simulator names scanners that no site has
+    unseen = " (unseen)" if pair[0] in results.unseen and not told else ""
     return f"{pair[0]}{unseen} → {pair[1]}"
 
 

@@ -6,31 +6,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from prism_mri.baselines import QuantileMatching
-from prism_mri.card import SiteCard
+from prism_mri.card import SiteCard, check_compatible
 from prism_mri.config import PreprocessingContract
 from prism_mri.data.prepared import PreparedDataset, read_prepared
 from prism_mri.errors import InputError
 from prism_mri.evaluate.collect import Findings, collect_results
 from prism_mri.evaluate.dataset import TravellingDataset, find_travelling
 from prism_mri.evaluate.files import check_results_folder, write_results
-from prism_mri.evaluate.home import encode_style, score_reconstruction
+from prism_mri.evaluate.home import read_style, score_reconstruction
 from prism_mri.evaluate.pairs import PairImages, Target, cut_panel, harmonize_pair, score_pair
 from prism_mri.evaluate.results import Panel, Reconstruction, StyleStage, TravellingResults, Truth
 from prism_mri.evaluate.scans import Scan, read_scan, read_truth, resample_scan
 from prism_mri.evaluate.styles import VolumeStyle
+from prism_mri.networks.anatomy_encoder import AnatomyEncoder
 from prism_mri.preprocessing.conform import conform
+from prism_mri.training.translator import compute_anatomy_digest
 from prism_mri.types import MaskStack, SliceStack, VolumeArray
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with the number of steps done and the number of all steps."""
-
-STYLE_SLICES = 12
-"""Slices of a volume, evenly spread, that its style is the mean of."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def evaluate_travelling(
     *,
     cards: Mapping[str, SiteCard],
     prepared: Mapping[str, Path],
-    anatomy_encoder: nn.Module,
+    anatomy_encoder: AnatomyEncoder,
     out: Path,
     seed: int = 0,
     overwrite: bool = False,
@@ -75,9 +73,13 @@ def evaluate_travelling(
     Raises:
         InputError: the dataset is incomplete, a site lacks its prepared dataset, the cards differ
             in preprocessing, or results stand there already.
+        CompatibilityError: a card belongs to another anatomy encoder or modality.
     """
     check_results_folder(out, overwrite=overwrite)
     contract = _check_sites(cards, prepared)
+    digest = compute_anatomy_digest(anatomy_encoder.state_dict())
+    for card in cards.values():
+        check_compatible(card, digest, contract.modality)
     travelling = find_travelling(dataset, targets=tuple(cards), modality=contract.modality)
     sites = {site: read_prepared(prepared[site]) for site in cards}
     targets = {site: Target(cards[site], _fit_quantiles(sites[site])) for site in cards}
@@ -146,7 +148,7 @@ def _evaluate_visit(
     travelling: TravellingDataset,
     scans: Mapping[str, Scan],
     target: Target,
-    anatomy_encoder: nn.Module,
+    anatomy_encoder: AnatomyEncoder,
 ) -> None:
     scan = scans[visit.source]
     paths = travelling.sessions[visit.person, visit.source].truths[visit.target]
@@ -160,7 +162,7 @@ def _evaluate_visit(
     findings.scores += score_pair(
         images, person=visit.person, source=visit.source, target=visit.target
     )
-    findings.warnings.update((visit.source, visit.target, text) for text in images.warnings)
+    findings.warnings += [(visit.source, visit.target, text) for text in images.warnings]
     stages: dict[StyleStage, VolumeArray] = {
         "before": scan.brain.volume.data,
         "after": images.harmonized,
@@ -177,7 +179,7 @@ def _note_own_styles(
     person: str,
     scans: Mapping[str, Scan],
     targets: Mapping[str, Target],
-    anatomy_encoder: nn.Module,
+    anatomy_encoder: AnatomyEncoder,
 ) -> None:
     """Note the styles of a person's own scans at the targets: where a harmonized scan should go."""
     for site, target in targets.items():
@@ -188,18 +190,11 @@ def _note_own_styles(
 
 
 def _find_style(
-    scan: Scan, data: VolumeArray, card: SiteCard, anatomy_encoder: nn.Module
+    scan: Scan, data: VolumeArray, card: SiteCard, anatomy_encoder: AnatomyEncoder
 ) -> tuple[float, ...]:
     brain = scan.brain
     conformed = conform(data, brain.mask, brain.volume.spacing_mm, scan.contract)
-    kept = np.flatnonzero(scan.keep)
-    chosen = kept[np.unique(np.linspace(0, len(kept) - 1, STYLE_SLICES).round().astype(int))]
-    style = encode_style(
-        conformed.slices[chosen],
-        conformed.mask[chosen],
-        card=card,
-        anatomy_encoder=anatomy_encoder,
-    )
+    style = read_style(conformed.slices, conformed.mask, card=card, anatomy_encoder=anatomy_encoder)
     return tuple(style.tolist())
 
 
@@ -221,7 +216,7 @@ def _keep_panel(findings: Findings, visit: Visit, scan: Scan, images: PairImages
 
 
 def _reconstruct(
-    site: PreparedDataset, card: SiteCard, anatomy_encoder: nn.Module
+    site: PreparedDataset, card: SiteCard, anatomy_encoder: AnatomyEncoder
 ) -> Reconstruction:
     images = site.split("validation")
     if not images:

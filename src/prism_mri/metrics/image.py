@@ -1,7 +1,7 @@
 """SSIM, PSNR and MAE between two volumes of one person, inside the brain mask.
 
-All three work in the prepared scale, where the lower quartile of the brain is 0.25 and the data range
-is stated as 1.0: on T2w images that is white matter, and fluid then lies somewhat below 1.0.
+All three work in the prepared scale, where the lower quartile of the brain is 0.25 and the data
+range is stated as 1.0: on T2w images that is white matter, and fluid lies somewhat below 1.0.
 """
 
 from dataclasses import dataclass

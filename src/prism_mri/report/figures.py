@@ -20,6 +20,13 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("truth", "truth, as acquired"),
 )
 """Names of the arrays of a panel, and their titles."""
+DIFFERENCES: tuple[tuple[str, str], ...] = (
+    ("source", "source − truth"),
+    ("quantile", "quantile matching − truth"),
+    ("prism", "PRISM − truth"),
+    ("clean", "clean truth − truth: noise and bias field"),
+)
+"""Arrays from which the truth is taken away, and the titles of the differences."""
 METHOD_COLORS: dict[Method, str] = {
     "none": "#9aa0a6",
     "quantile": "#d9822b",
@@ -60,7 +67,8 @@ def plot_panel(panel: Panel, arrays: Mapping[str, Slice]) -> str:
         PNG as a data URI.
     """
     images = [turn_front_up(arrays[f"{panel.key}_{name}"]) for name, _ in COLUMNS]
-    differences = [image - images[-1] for image in images[:-1]]
+    truth = images[-1]
+    differences = [turn_front_up(arrays[f"{panel.key}_{name}"]) - truth for name, _ in DIFFERENCES]
     height, width = images[0].shape
     aspect = panel.pixel_mm[1] / panel.pixel_mm[0]
     cell = 2.45
@@ -75,7 +83,7 @@ def plot_panel(panel: Panel, arrays: Mapping[str, Slice]) -> str:
             image, cmap="gray", vmin=0, vmax=top, aspect=aspect, interpolation="nearest"
         )
         axis.set_title(title, fontsize=9, color=_INK, pad=4)
-    for axis, difference in zip(axes[1], differences, strict=False):
+    for axis, difference, (_, title) in zip(axes[1], differences, DIFFERENCES, strict=True):
         colored = axis.imshow(
             difference,
             cmap="RdBu_r",
@@ -84,11 +92,10 @@ def plot_panel(panel: Panel, arrays: Mapping[str, Slice]) -> str:
             aspect=aspect,
             interpolation="nearest",
         )
-        axis.set_xlabel("minus truth", fontsize=8, color=_INK, labelpad=2)
+        axis.set_xlabel(title, fontsize=8, color=_INK, labelpad=2)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-    axes[1, 3].set_visible(False)
     for mappable, cells in ((grey, axes[0]), (colored, axes[1])):
         bar = figure.colorbar(mappable, ax=list(cells), fraction=0.02, pad=0.008, aspect=28)
         bar.ax.tick_params(labelsize=7, colors=_INK, length=2)

@@ -32,7 +32,14 @@ from prism_mri.evaluate.table import (
     format_percent,
 )
 from prism_mri.files import write_whole
-from prism_mri.report.figures import COLUMNS, Slice, plot_panel, plot_scores, plot_styles
+from prism_mri.report.figures import (
+    COLUMNS,
+    DIFFERENCES,
+    Slice,
+    plot_panel,
+    plot_scores,
+    plot_styles,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +201,8 @@ def _describe(comparison: Comparison | None) -> str:
 def _panel_figure(
     panel: Panel, results: TravellingResults, arrays: Mapping[str, Slice]
 ) -> PanelFigure:
-    missing = [name for name, _ in COLUMNS if f"{panel.key}_{name}" not in arrays]
+    names = dict.fromkeys(name for name, _ in (*COLUMNS, *DIFFERENCES))
+    missing = [name for name in names if f"{panel.key}_{name}" not in arrays]
     if missing:
         raise InputError(
             f"{PANELS_NAME} lacks {', '.join(missing)} of panel {panel.key}; "
