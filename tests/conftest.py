@@ -7,7 +7,10 @@ import jaxtyping
 import pytest
 
 # Before anything imports the package: shapes and types of every annotated call are checked.
-jaxtyping.install_import_hook("prism_mri", "beartype.beartype")
+# The numeric tower lets an int stand for a float, as type checkers do.
+jaxtyping.install_import_hook(
+    "prism_mri", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
 
 import torch  # noqa: E402
 
