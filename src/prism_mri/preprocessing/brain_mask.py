@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 MIN_ZERO_FRACTION = 0.02
 """A stripped brain leaves at least this much of its box exactly zero (an ellipsoid leaves half)."""
-MAX_BRAIN_ML = 2400.0
+MAX_BRAIN_ML = 2700.0
 """More than any brain with its fluid; a head in the field of view of a scanner is larger."""
 DARK, BRIGHT = 0.4, 0.55
 """Bone is below, scalp and brain above these fractions of the typical intensity deep inside."""
