@@ -67,14 +67,16 @@ def test_tensors_that_must_stay_are_refused_and_nothing_is_written(make_model, t
     ],
 )
 def test_models_that_no_card_could_be_made_of_are_refused(make_model, tmp_path, tensors, message):
-    with pytest.raises(FormatError, match=message):
-        publish_card(make_model(tensors=tensors), tmp_path / "card.prism", private_key=None)
+    model = make_model(tensors=tensors)
+    with pytest.raises(FormatError, match=message) as caught:
+        publish_card(model, tmp_path / "card.prism", private_key=None)
+    assert str(caught.value).startswith(f"{model}: ")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nine_people_need_local_only_and_are_marked(make_model, tmp_path):
     model, out = make_model(people=9), tmp_path / "card.prism"
-    with pytest.raises(PrivacyError, match="trained on 9 people, fewer than 10"):
+    with pytest.raises(PrivacyError, match=rf"^{model}: trained on 9 people, fewer than 10"):
         publish_card(model, out, private_key=None)
     assert not out.exists()
     publish_card(model, out, private_key=None, local_only=True)
