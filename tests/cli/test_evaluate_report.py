@@ -61,7 +61,7 @@ def test_evaluate_passes_everything_on_and_prints_the_table(parse, calls, capsys
     assert args.run(args) == 0
     captured = capsys.readouterr()
     assert captured.out == "results: table\n"
-    assert "2/2" in captured.err
+    assert "evaluate: 2 of 2 pairs" in captured.err
     assert calls["dataset"] == tmp_path / "people"
     options = calls["options"]
     assert options["prepared"] == {

@@ -77,7 +77,7 @@ def span(estimate, low, high):
         (
             span(-0.02, -0.03, -0.01),
             span(-2, -3, -1),
-            "PRISM does not beat quantile matching: it is worse on the mean",
+            "PRISM is worse than quantile matching on the mean",
         ),
     ],
 )
@@ -95,6 +95,11 @@ def test_the_verdict_states_numbers_scope_and_share():
     )
 
 
+def test_a_share_below_nothing_is_left_to_the_table():
+    results = make_results(span(-1, -2, -0.5), span(-1, -2, -0.5), span(-3.2, -4, -2))
+    assert "covers" not in describe_verdict(results)
+
+
 def test_copies_and_template_people_are_called_what_they_are():
     results = make_results(span(1, 1, 1), span(1, 1, 1), anatomies=1, anatomy="deformed-template")
     assert "4 deformed-template people of 1 anatomies" not in describe_verdict(results)
@@ -102,7 +107,7 @@ def test_copies_and_template_people_are_called_what_they_are():
 
 
 def test_an_interval_that_is_not_there_is_not_made_up():
-    assert format_interval(Interval(estimate=-0.5), digits=2) == "-0.50 (no interval)"
+    assert format_interval(Interval(estimate=-0.5), digits=2) == "−0.50 (no interval)"
 
 
 def test_the_table_has_a_line_a_pair_and_the_mean():

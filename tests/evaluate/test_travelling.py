@@ -13,9 +13,11 @@ from prism_mri.config import PreprocessingContract
 from prism_mri.errors import CompatibilityError, ImageError, InputError
 from prism_mri.evaluate.files import read_panels, read_results
 from prism_mri.evaluate.travelling import evaluate_travelling
+from prism_mri.harmonize import harmonize_volume
+from prism_mri.metrics import compute_scores
 from prism_mri.networks.registry import AnatomyEncoderSpec, build_anatomy_encoder
 from prism_mri.preprocessing.intensity import compute_intensity_scale
-from prism_mri.volume import read_volume, reorient_to_ras, write_volume
+from prism_mri.volume import read_mask, read_volume, reorient_to_ras, write_volume
 
 CONTRACT = PreprocessingContract(shape=(48, 48), min_brain_area_mm2=150.0)
 PAIRS = (("guys", "hh"), ("hh", "guys"), ("far", "guys"), ("far", "hh"))
@@ -81,6 +83,35 @@ def test_noise_sets_what_the_oracle_scores(perfect_run):
         assert row.psnr_db == pytest.approx(
             -20 * np.log10(0.04 * CONTRACT.intensity_value), abs=1.0
         )
+
+
+def test_prism_is_scored_as_it_harmonizes(world, tmp_path):
+    """The real harmonizer, applied by hand to a session stored in another voxel order."""
+    results = evaluate(world, tmp_path / "results")
+    anat = "sub-trav01/ses-guys/anat/sub-trav01_ses-guys"
+    truths = world.dataset / "derivatives" / "truth"
+    volume = read_volume(world.dataset / f"{anat}_T2w.nii.gz")
+    mask = read_mask(truths / f"{anat}_desc-brain_mask.nii.gz", volume)
+    truth = read_volume(truths / f"{anat}_acq-hh_desc-acquired_T2w.nii.gz").data
+    card = world.cards["hh"]
+    drawn = harmonize_volume(volume, mask, card, world.anatomy_encoder).data
+    own = np.float32(compute_intensity_scale(truth, mask, CONTRACT))
+    stacks = [
+        np.ascontiguousarray(array.transpose(2, 0, 1))
+        for array in (drawn / np.float32(card.manifest.intensity_scale), truth / own, mask)
+    ]
+    expected = compute_scores(*stacks)
+    (row,) = pick(
+        results.scores,
+        person="trav01",
+        source="guys",
+        target="hh",
+        method="prism",
+        truth="acquired",
+    )
+    assert row.ssim == pytest.approx(expected.ssim, abs=1e-4)
+    assert row.psnr_db == pytest.approx(expected.psnr_db, abs=1e-3)
+    assert row.mae == pytest.approx(expected.mae, rel=1e-4)
 
 
 def test_doing_nothing_scores_as_not_harmonized(world, harmonize_by, tmp_path):

@@ -28,19 +28,13 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 def run_travelling(args: argparse.Namespace) -> int:
     """Score travelling people, write the results and print the table to stdout."""
-    from tqdm import tqdm
-
+    from prism_mri.cli.progress import show_progress
     from prism_mri.evaluate.table import format_table
     from prism_mri.evaluate.travelling import evaluate_travelling
     from prism_mri.training.translator import read_translator
 
     cards = _read_cards(args)
-    with tqdm(desc="evaluate", unit="pair", file=sys.stderr) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with show_progress("evaluate", "pair") as progress:
         results = evaluate_travelling(
             args.dataset,
             cards=cards,
@@ -49,7 +43,7 @@ def run_travelling(args: argparse.Namespace) -> int:
             out=args.out,
             seed=args.seed,
             overwrite=args.overwrite,
-            progress=show,
+            progress=progress,
         )
     sys.stdout.write(format_table(results))
     return 0

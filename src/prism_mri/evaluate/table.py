@@ -39,9 +39,10 @@ def format_interval(interval: Interval, *, digits: int, unit: str = "", signed: 
     """Return an estimate with its 95 % interval, as in ``+0.031 (95 % +0.020 to +0.042)``."""
     sign = "+" if signed else ""
     value = f"{interval.estimate:{sign}.{digits}f}{unit}"
-    if interval.low is None or interval.high is None:
-        return f"{value} (no interval)"
-    return f"{value} (95 % {interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f})"
+    bounds = "no interval"
+    if interval.low is not None and interval.high is not None:
+        bounds = f"95 % {interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f}"
+    return f"{value} ({bounds})".replace("-", "−")
 
 
 def format_percent(interval: Interval) -> str:
@@ -127,7 +128,7 @@ def _judge(ssim: Interval, psnr: Interval) -> str:
     if all(interval.low is not None and interval.low > 0 for interval in intervals):
         return "PRISM beats quantile matching on the mean"
     if all(interval.high is not None and interval.high < 0 for interval in intervals):
-        return "PRISM does not beat quantile matching: it is worse on the mean"
+        return "PRISM is worse than quantile matching on the mean"
     if all(interval.estimate > 0 for interval in intervals):
         return "PRISM is above quantile matching on the mean, but not beyond doubt"
     if any(interval.estimate > 0 for interval in intervals):
@@ -140,7 +141,7 @@ def _describe_share(results: TravellingResults) -> str:
     texts = [
         f"{format_percent(one.interval)} in {'SSIM' if one.metric == 'ssim' else 'PSNR'}"
         for one in found
-        if one is not None and one.interval is not None
+        if one is not None and one.interval is not None and one.interval.estimate > 0
     ]
     if not texts:
         return ""
