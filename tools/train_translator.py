@@ -1,9 +1,11 @@
 """Train the translator that ships with the package.
 
-    python tools/train_translator.py --anatomies FOLDER --out src/prism_mri/assets/translator.safetensors
+    python tools/train_translator.py --anatomies FOLDER --out
+    src/prism_mri/assets/translator.safetensors
 
-FOLDER holds the SynthSeg training label maps as ``head-NN_labels.nii.gz``. Only the translator's own people are read
-(01 03 05 07 08 10 11 13, validation 15 20), beside deformed copies of the embedded template.
+FOLDER holds the SynthSeg training label maps as ``head-NN_labels.nii.gz``. Only the translator's
+own people are read (01 03 05 07 08 10 11 13, validation 15 20), beside deformed copies of the
+embedded template.
 """
 
 import argparse
@@ -63,7 +65,7 @@ def main() -> None:
             learning_rate=arguments.learning_rate,
             patience=arguments.epochs,
             seed=arguments.seed,
-            weight_averaging=0.998,
+            weight_averaging=0.995,
             device=arguments.device,
         ),
         batch_pairs=arguments.batch_pairs,

@@ -1,6 +1,7 @@
 """Frozen configuration models, and TOML files that hold them.
 
-Configuration is built once, in the command line or the public API, and passed on as plain parameters.
+Configuration is built once, in the command line or the public API, and passed on as plain
+parameters.
 """
 
 import tomllib
@@ -31,11 +32,17 @@ class PreprocessingContract(FrozenModel):
     modality: Modality = "T2w"
     spacing_mm: Positive = 1.0
     """In-plane pixel size of the conform grid; the slice direction stays native."""
-    shape: tuple[Annotated[int, Field(ge=32, le=1024)], Annotated[int, Field(ge=32, le=1024)]] = (256, 256)
+    shape: tuple[Annotated[int, Field(ge=32, le=1024)], Annotated[int, Field(ge=32, le=1024)]] = (
+        256,
+        256,
+    )
     """In-plane size of the conform grid (left-right, posterior-anterior), in pixels."""
     intensity_reference: Literal["lower_quartile"] = "lower_quartile"
-    """Statistic in the brain mask that is mapped to ``intensity_value``: on T2w it lies in white matter however much
-    fluid a brain holds, while the median wanders between white and grey matter."""
+    """Statistic in the brain mask that is mapped to ``intensity_value``.
+
+    On T2w it lies in white matter however much fluid a brain holds, while the median wanders between
+    white and grey matter.
+    """
     intensity_value: Positive = 0.25
     min_brain_area_mm2: Positive = 2000.0
     """Slices with less brain than this are not trained on or scored (they are still harmonized)."""
@@ -47,7 +54,8 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 def describe_validation_error(error: ValidationError) -> str:
     """Return all problems of a pydantic error as one line."""
     return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']) or 'value'}: {item['msg']}" for item in error.errors()
+        f"{'.'.join(str(part) for part in item['loc']) or 'value'}: {item['msg']}"
+        for item in error.errors()
     )
 
 
@@ -62,7 +70,8 @@ def read_config(path: Path, model: type[ModelT]) -> ModelT:
         The validated model.
 
     Raises:
-        ConfigError: the file is missing, no TOML, or a value does not fit; all problems in one line.
+        ConfigError: the file is missing, no TOML, or a value does not fit; all problems in one
+        line.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))

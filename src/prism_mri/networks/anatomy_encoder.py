@@ -14,12 +14,14 @@ TISSUES = ("csf", "gm", "wm")
 class AnatomyEncoder(nn.Module):
     """Four-level U-Net with additive skips.
 
-    The first three output channels are fractions of cerebrospinal fluid, grey and white matter (softmax: they
-    sum to 1); the others are free (sigmoid) and carry what three tissues cannot: texture, lesions, iron.
+    The first three output channels are fractions of cerebrospinal fluid, grey and white matter
+    (softmax: they sum to 1); the others are free (sigmoid) and carry what three tissues cannot:
+    texture, lesions, iron.
 
     Source:
-        Ronneberger et al. 2015 (U-Net). Galada et al. 2024, section 2.2, uses five Gumbel-softmax levels whose
-        numbering is arbitrary at every site; named fractions are the same everywhere by construction.
+        Ronneberger et al. 2015 (U-Net). Galada et al. 2024, section 2.2, uses five Gumbel-softmax
+        levels whose numbering is arbitrary at every site; named fractions are the same everywhere
+        by construction.
     """
 
     def __init__(self, *, width: int, free_channels: int) -> None:
@@ -31,7 +33,8 @@ class AnatomyEncoder(nn.Module):
             for previous, current in zip((1, *widths[:-1]), widths, strict=True)
         )
         self.lift = nn.ModuleList(
-            nn.Conv2d(deep, shallow, 1) for deep, shallow in zip(widths[1:], widths[:-1], strict=True)
+            nn.Conv2d(deep, shallow, 1)
+            for deep, shallow in zip(widths[1:], widths[:-1], strict=True)
         )
         self.decode = nn.ModuleList(
             nn.Sequential(ConvBlock(current, current), ConvBlock(current, current))
@@ -48,8 +51,8 @@ class AnatomyEncoder(nn.Module):
         """Encode slices.
 
         Args:
-            image: ``(B, 1, H, W)`` in the prepared scale (median of the brain = the contract's value), zero outside
-                the brain; any height and width.
+            image: ``(B, 1, H, W)`` in the prepared scale (median of the brain = the contract's
+                value), zero outside the brain; any height and width.
 
         Returns:
             ``(B, 3 + free, H, W)``, each channel in [0, 1].
@@ -64,7 +67,9 @@ class AnatomyEncoder(nn.Module):
         for level in list(self.encode)[1:]:
             skips.append(features)
             features = level(functional.avg_pool2d(features, 2))
-        for lift, level, skip in zip(reversed(self.lift), reversed(self.decode), reversed(skips), strict=True):
+        for lift, level, skip in zip(
+            reversed(self.lift), reversed(self.decode), reversed(skips), strict=True
+        ):
             features = level(skip + upsample_to(lift(features), skip))
         logits: torch.Tensor = self.head(features)
         return logits

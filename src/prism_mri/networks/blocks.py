@@ -1,8 +1,8 @@
 """Building blocks: convolutions whose normalization folds away at inference, and FiLM conditioning.
 
-Batch statistics are fixed after training, so convolution, normalization and, for one style per volume, FiLM
-are together one affine map; instance statistics would have to be computed anew for every slice and would
-hide the image's gain from the style encoder.
+Batch statistics are fixed after training, so convolution, normalization and, for one style per
+volume, FiLM are together one affine map; instance statistics would have to be computed anew for
+every slice and would hide the image's gain from the style encoder.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from torch.nn import functional
 class BatchNorm(nn.BatchNorm2d):
     """Batch normalization whose state is floating point only: the batch counter is not stored.
 
-    The counter matters to cumulative averaging alone, which is not used here; without it a stored network
-    holds nothing but its float32 weights and statistics.
+    The counter matters to cumulative averaging alone, which is not used here; without it a stored
+    network holds nothing but its float32 weights and statistics.
     """
 
     def __init__(self, channels: int, *, affine: bool = True) -> None:
@@ -70,7 +70,9 @@ class FilmBlock(nn.Module):
 
 def upsample_to(features: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Resize feature maps bilinearly to the height and width of another tensor."""
-    return functional.interpolate(features, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    return functional.interpolate(
+        features, size=like.shape[-2:], mode="bilinear", align_corners=False
+    )
 
 
 def apply_padded(

@@ -12,8 +12,8 @@ class Decoder(nn.Module):
     """Three-level U-Net, every block modulated by the style.
 
     Source:
-        Galada et al. 2024, section 2.2 appends the style as constant input channels, which a normalization
-        behind it mostly erases; here it enters after each normalization (FiLM).
+        Galada et al. 2024, section 2.2 appends the style as constant input channels, which a
+        normalization behind it mostly erases; here it enters after each normalization (FiLM).
     """
 
     def __init__(self, *, anatomy_channels: int, style_dim: int, width: int) -> None:
@@ -26,9 +26,12 @@ class Decoder(nn.Module):
         )
         self.bottom = FilmBlock(widths[-1], widths[-1], style_dim)
         self.lift = nn.ModuleList(
-            nn.Conv2d(deep, shallow, 1) for deep, shallow in zip(widths[1:], widths[:-1], strict=True)
+            nn.Conv2d(deep, shallow, 1)
+            for deep, shallow in zip(widths[1:], widths[:-1], strict=True)
         )
-        self.decode = nn.ModuleList(FilmBlock(current, current, style_dim) for current in widths[:-1])
+        self.decode = nn.ModuleList(
+            FilmBlock(current, current, style_dim) for current in widths[:-1]
+        )
         self.final = FilmBlock(width, width, style_dim)
         self.head = nn.Conv2d(width, 1, 1)
 
@@ -46,7 +49,9 @@ class Decoder(nn.Module):
         def network(padded: torch.Tensor) -> torch.Tensor:
             return self._intensity(padded, style)
 
-        return functional.softplus(apply_padded(network, anatomy, 2 ** len(self.lift)).float(), beta=10.0)
+        return functional.softplus(
+            apply_padded(network, anatomy, 2 ** len(self.lift)).float(), beta=10.0
+        )
 
     def _intensity(self, anatomy: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         features = self.encode[0](anatomy, style)
@@ -55,7 +60,9 @@ class Decoder(nn.Module):
             skips.append(features)
             features = level(functional.avg_pool2d(features, 2), style)
         features = self.bottom(features, style)
-        for lift, level, skip in zip(reversed(self.lift), reversed(self.decode), reversed(skips), strict=True):
+        for lift, level, skip in zip(
+            reversed(self.lift), reversed(self.decode), reversed(skips), strict=True
+        ):
             features = level(skip + upsample_to(lift(features), skip), style)
         intensity: torch.Tensor = self.head(self.final(features, style))
         return intensity

@@ -54,7 +54,9 @@ def build_style_encoder(spec: StyleEncoderSpec) -> StyleEncoder:
 def build_decoder(spec: DecoderSpec) -> Decoder:
     """Return a decoder with fresh weights."""
     return Decoder(
-        anatomy_channels=len(TISSUES) + spec.free_channels, style_dim=spec.style_dim, width=spec.width
+        anatomy_channels=len(TISSUES) + spec.free_channels,
+        style_dim=spec.style_dim,
+        width=spec.width,
     )
 
 
@@ -71,4 +73,6 @@ def expected_tensors(
                 network = build_style_encoder(spec)
             case DecoderSpec():
                 network = build_decoder(spec)
-    return {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in network.state_dict().items()}
+    return {
+        name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in network.state_dict().items()
+    }

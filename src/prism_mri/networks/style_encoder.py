@@ -31,13 +31,14 @@ class GaussianStyle:
 class StyleEncoder(nn.Module):
     """Tissue-wise intensity statistics and pooled convolution features, mapped to a Gaussian.
 
-    What is pooled is pooled *within each tissue*, with the anatomy's fractions as weights, so that how much
-    of a tissue a slice holds does not look like style. Nothing divides by the image's own mean or spread: the
-    gain stays visible.
+    What is pooled is pooled *within each tissue*, with the anatomy's fractions as weights, so that
+    how much of a tissue a slice holds does not look like style. Nothing divides by the image's own
+    mean or
+    spread: the gain stays visible.
 
     Source:
-        Galada et al. 2024, section 2.2 (convolutional encoder, Gaussian latent of 2). We deviate: the latent is
-        wider, and the anatomy is an input.
+        Galada et al. 2024, section 2.2 (convolutional encoder, Gaussian latent of 2). We deviate:
+        the latent is wider, and the anatomy is an input.
     """
 
     def __init__(self, *, width: int, style_dim: int) -> None:

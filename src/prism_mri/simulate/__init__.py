@@ -1,0 +1,1 @@
+"""Simulated MRI: anatomies, physics, scanners, cohorts."""

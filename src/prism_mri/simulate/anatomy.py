@@ -14,7 +14,7 @@ from prism_mri.simulate.tissues import ROLES, TISSUE_INDEX, Role, compute_tissue
 from prism_mri.types import Affine
 from prism_mri.volume import read_volume, reorient_to_ras, strip_nifti_suffix
 
-_MARGIN_MM = 10
+_MARGIN_VOXELS = 3
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,15 @@ def read_label_map(path: Path) -> tuple[np.ndarray, Affine]:
     """
     volume, _ = reorient_to_ras(read_volume(path))
     if max(abs(spacing - 1.0) for spacing in volume.spacing_mm) > 0.3:
-        raise InputError(f"label map {path} has voxels of {volume.spacing_mm} mm: resample it to 1 mm first")
+        raise InputError(
+            f"label map {path} has voxels of {volume.spacing_mm} mm: resample it to 1 mm first"
+        )
     labels = np.rint(volume.data).astype(np.int32)
     indices, _ = compute_tissue_indices(labels)
     if not np.isin(indices, np.flatnonzero(ROLES.numpy() == Role.WM)).any():
-        raise InputError(f"label map {path} holds no white matter (labels 2, 41): is it a FreeSurfer-style map?")
+        raise InputError(
+            f"label map {path} holds no white matter (labels 2, 41): is it a FreeSurfer-style map?"
+        )
     return indices, volume.affine
 
 
@@ -88,7 +92,9 @@ def read_anatomy(path: Path, generator: torch.Generator, *, whole_head: bool = F
     if not whole_head:
         tissue = torch.where(ROLES[tissue.long()] == Role.OUTSIDE, 0, tissue).to(torch.uint8)
         tissue, affine = _crop_to_content(tissue, affine)
-    return Anatomy(tissue, draw_texture(tuple(tissue.shape), generator), affine, strip_nifti_suffix(path))
+    return Anatomy(
+        tissue, draw_texture(tuple(tissue.shape), generator), affine, strip_nifti_suffix(path)
+    )
 
 
 def list_label_maps(folder: Path) -> list[Path]:
@@ -99,24 +105,39 @@ def list_label_maps(folder: Path) -> list[Path]:
     """
     paths = sorted([*folder.glob("*.nii.gz"), *folder.glob("*.nii")])
     if not paths:
-        raise InputError(f"no NIfTI label maps in {folder}: give a folder of FreeSurfer-style label maps")
+        raise InputError(
+            f"no NIfTI label maps in {folder}: give a folder of FreeSurfer-style label maps"
+        )
     return paths
 
 
-def draw_template_person(person: str, generator: torch.Generator, population: Population) -> Anatomy:
+def draw_template_person(
+    person: str, generator: torch.Generator, population: Population
+) -> Anatomy:
     """Make a person by deforming the embedded ICBM152 tissue map.
 
-    Such people share one brain's topology: good for running the whole path, weak as scientific evidence.
+    Such people share one brain's topology: good for running the whole path, weak as scientific
+    evidence.
     """
     template = read_tissue_map()
     fractions = torch.as_tensor(template.fractions)
-    csf = (fractions.argmax(0) == 0) & (fractions.sum(0) > 0.5)
-    deformation = _draw_person_deformation(csf, generator, population)
-    warped = deformation.apply(fractions)
-    classes = torch.tensor([TISSUE_INDEX["csf"], TISSUE_INDEX["cortex"], TISSUE_INDEX["wm"]], dtype=torch.uint8)
-    tissue = torch.where(warped.sum(0) > 0.5, classes[warped.argmax(0)], 0).to(torch.uint8)
-    affine = _scale_affine(np.asarray(template.affine, dtype=np.float64), population, generator)
+    deformation = _draw_person_deformation(
+        _label_largest(fractions) == Role.CSF, generator, population
+    )
+    roles = _label_largest(deformation.apply(fractions))
+    classes = [TISSUE_INDEX[name] for name in ("air", "csf", "cortex", "wm")]
+    tissue = torch.tensor(classes, dtype=torch.uint8)[roles.long()]
+    tissue, affine = _crop_to_content(tissue, np.asarray(template.affine, dtype=np.float64))
+    affine = _scale_affine(affine, population, generator)
     return Anatomy(tissue, draw_texture(tuple(tissue.shape), generator), affine, person)
+
+
+def _label_largest(fractions: torch.Tensor) -> torch.Tensor:
+    """Return the role of the largest of three fractions ``(3, I, J, K)`` where they fill half a voxel, uint8."""
+    csf, gm, wm = fractions
+    label = torch.where(gm >= csf, Role.GM, Role.CSF)
+    label = torch.where(wm > torch.maximum(csf, gm), Role.WM, label)
+    return torch.where(csf + gm + wm > 0.5, label, Role.OUTSIDE).to(torch.uint8)
 
 
 def deform_anatomy(anatomy: Anatomy, generator: torch.Generator, population: Population) -> Anatomy:
@@ -125,7 +146,9 @@ def deform_anatomy(anatomy: Anatomy, generator: torch.Generator, population: Pop
     deformation = _draw_person_deformation(roles == Role.CSF, generator, population)
     tissue = deformation.apply(anatomy.tissue[None].float(), mode="nearest")[0].to(torch.uint8)
     affine = _scale_affine(anatomy.affine, population, generator)
-    return replace(anatomy, tissue=tissue, texture=draw_texture(anatomy.shape, generator), affine=affine)
+    return replace(
+        anatomy, tissue=tissue, texture=draw_texture(anatomy.shape, generator), affine=affine
+    )
 
 
 def _draw_person_deformation(
@@ -147,14 +170,16 @@ def _draw_person_deformation(
 
 def _scale_affine(affine: Affine, population: Population, generator: torch.Generator) -> Affine:
     """Scale each axis: the site's mean size, ±3 % from person to person."""
-    factors = population.size * (1 + 0.03 * torch.randn(3, generator=generator).clamp(-2, 2).numpy())
+    factors = population.size * (
+        1 + 0.03 * torch.randn(3, generator=generator).clamp(-2, 2).numpy()
+    )
     return affine @ np.diag([*factors.astype(np.float64), 1.0])
 
 
 def _crop_to_content(tissue: torch.Tensor, affine: Affine) -> tuple[torch.Tensor, Affine]:
     occupied = torch.nonzero(tissue)
-    low = (occupied.amin(0) - _MARGIN_MM).clamp(min=0)
-    high = torch.minimum(occupied.amax(0) + _MARGIN_MM + 1, torch.tensor(tissue.shape))
+    low = (occupied.amin(0) - _MARGIN_VOXELS).clamp(min=0)
+    high = torch.minimum(occupied.amax(0) + _MARGIN_VOXELS + 1, torch.tensor(tissue.shape))
     window = tuple(slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
     shift = np.eye(4)
     shift[:3, 3] = low.numpy()

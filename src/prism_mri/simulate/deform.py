@@ -14,8 +14,8 @@ class Deformation:
     """A smooth invertible map, given by where each output voxel is sampled from.
 
     Attributes:
-        displacement: ``(3, i, j, k)`` in input voxels on a grid coarser than the volume by a constant factor;
-            output voxel ``x`` takes the input's value at ``x + displacement(x)``.
+        displacement: ``(3, i, j, k)`` in input voxels on a grid coarser than the volume by a
+            constant factor; output voxel ``x`` takes the input's value at ``x + displacement(x)``.
         shape: ``(I, J, K)`` of the volumes that it applies to.
     """
 
@@ -41,14 +41,19 @@ class Deformation:
         """Return the Jacobian determinant of the map on the coarse grid, ``(i, j, k)``; positive everywhere for a
         diffeomorphism.
         """
-        steps = [(size - 1) / (n - 1) for size, n in zip(self.shape, self.displacement.shape[1:], strict=True)]
+        steps = [
+            (size - 1) / (n - 1)
+            for size, n in zip(self.shape, self.displacement.shape[1:], strict=True)
+        ]
         gradient = torch.stack(
             [
                 torch.stack(torch.gradient(component, spacing=steps))
                 for component in self.displacement.double()
             ]
         )
-        return torch.linalg.det((gradient + torch.eye(3)[..., None, None, None]).permute(2, 3, 4, 0, 1))
+        return torch.linalg.det(
+            (gradient + torch.eye(3)[..., None, None, None]).permute(2, 3, 4, 0, 1)
+        )
 
 
 def draw_deformation(
@@ -76,13 +81,18 @@ def draw_deformation(
     velocity = smooth(noise, smoothness / _COARSE_VOXELS)
     velocity = velocity / velocity.std() * amplitude
     if drift is not None:
-        velocity = velocity + functional.interpolate(
-            drift[None], size=coarse, mode="trilinear", align_corners=True
-        )[0]
+        velocity = (
+            velocity
+            + functional.interpolate(
+                drift[None], size=coarse, mode="trilinear", align_corners=True
+            )[0]
+        )
     scale = torch.tensor([(n - 1) / (size - 1) for size, n in zip(shape, coarse, strict=True)])
     displacement = velocity * scale[:, None, None, None] / 2**_SQUARINGS
     for _ in range(_SQUARINGS):
-        displacement = displacement + _sample(displacement, displacement, "bilinear", padding="border")
+        displacement = displacement + _sample(
+            displacement, displacement, "bilinear", padding="border"
+        )
     return Deformation(displacement / scale[:, None, None, None], shape)
 
 
@@ -124,4 +134,6 @@ def _sample(
     sizes = torch.tensor(volume.shape[1:], dtype=torch.float32)[:, None, None, None]
     normalized = positions * (2 / (sizes - 1)) - 1
     grid = normalized.flip(0).permute(1, 2, 3, 0)[None]
-    return functional.grid_sample(volume[None], grid, mode=mode, padding_mode=padding, align_corners=True)[0]
+    return functional.grid_sample(
+        volume[None], grid, mode=mode, padding_mode=padding, align_corners=True
+    )[0]

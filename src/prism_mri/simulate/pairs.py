@@ -24,7 +24,8 @@ class PairBatch:
         images: ``(2, B, 1, H, W)`` as acquired, prepared scale, zero outside the mask.
         clean: ``(2, B, 1, H, W)`` the same without noise and bias field.
         fractions: ``(B, 3, H, W)`` true CSF, GM and WM.
-        known: ``(B, 1, H, W)`` 1 where the three tissues are all there is (no lesion, no vessel), within the mask.
+        known: ``(B, 1, H, W)`` 1 where the three tissues are all there is (no lesion, no vessel),
+            within the mask.
         mask: ``(B, 1, H, W)`` brain.
     """
 
@@ -42,18 +43,21 @@ class PairBatch:
 class PairSource:
     """Draws pairs from anatomies.
 
-    Ranges: turbo spin echo with TR 2500–10000 ms and TE 60–140 ms (five of six) or TR 500–10000 ms and
-    TE 10–140 ms (one of six); 1–3.2 T; relaxation and density ±8 % a person and ±5 % a scan (standard
-    deviation); in-plane blur 0–2.2 mm FWHM over partial volume; sharpening 0–0.6 in a third; slice thickness
-    1–5 mm; γ 0.75–1.3; bias field 0–0.3; noise 0–0.09 of white matter's signal; gain ±8 %; rotation ±20°, zoom
-    ±15 %, elastic warps up to 4 pixels, lesions in a third, masks eroded by 0–3 pixels in a half.
+    Ranges: turbo spin echo with TR 2500–10000 ms and TE 60–140 ms (five of six) or TR 500–10000 ms
+    and TE 10–140 ms (one of six); 1–3.2 T; relaxation and density ±8 % a person and ±5 % a scan
+    (standard deviation); in-plane blur 0–2.2 mm FWHM over partial volume; sharpening 0–0.6 in a
+    third; slice thickness 1–5 mm; γ 0.75–1.3; bias field 0–0.3; noise 0–0.09 of white matter's
+    signal; gain ±8 %; rotation ±20°, zoom ±15 %, elastic warps up to 4 pixels, lesions in a third,
+    masks eroded by 0–3 pixels in a half.
     """
 
     def __init__(self, anatomies: Sequence[Anatomy], *, crop: int, intensity_value: float) -> None:
         """Keep anatomies (1 mm voxels assumed) and the slices of each that hold enough brain."""
         self._tissues = [anatomy.tissue.permute(2, 0, 1).contiguous() for anatomy in anatomies]
         self._slices = [_list_slices(tissue) for tissue in self._tissues]
-        self._histograms = [torch.bincount(t.flatten().long(), minlength=len(TISSUES)) for t in self._tissues]
+        self._histograms = [
+            torch.bincount(t.flatten().long(), minlength=len(TISSUES)) for t in self._tissues
+        ]
         self._crop = crop
         self._intensity_value = intensity_value
 
@@ -78,7 +82,8 @@ class PairSource:
         mask, fractions, known = _compute_truth(slab, weights, generator)
         person = _Person.draw(self._crop, generator)
         contrasts = [
-            self._render(slab, weights, mask, person, self._histograms[which], generator) for _ in range(2)
+            self._render(slab, weights, mask, person, self._histograms[which], generator)
+            for _ in range(2)
         ]
         images, clean = (torch.stack(items) for items in zip(*contrasts, strict=True))
         return PairBatch(images, clean, fractions, known, mask)
@@ -103,9 +108,13 @@ class PairSource:
             image = (image + 0.6 * u[2] * (image - _blur(image, 1.0))).clamp(min=0)
         gamma = 0.75 + 0.55 * u[3]
         reference = _weighted_quantile(signal, histogram, 0.25)
-        gain = self._intensity_value * (1 + 0.08 * float(torch.randn(1, generator=generator).clamp(-2, 2)))
+        gain = self._intensity_value * (
+            1 + 0.08 * float(torch.randn(1, generator=generator).clamp(-2, 2))
+        )
         clean = (image / reference).pow(gamma) * gain
-        noise = torch.randn(2, *clean.shape, generator=generator) * (0.09 * u[4] ** 2 * self._intensity_value)
+        noise = torch.randn(2, *clean.shape, generator=generator) * (
+            0.09 * u[4] ** 2 * self._intensity_value
+        )
         biased = clean * _draw_bias(self._crop, 0.3 * u[5], generator)
         acquired = torch.hypot(biased + noise[0], noise[1])
         return acquired * mask, clean * mask
@@ -160,7 +169,9 @@ def _warp_labels(slab: torch.Tensor, size: int, generator: torch.Generator) -> t
     middle = (occupied.amin(0) + occupied.amax(0)) / 2
     centre = torch.lerp(middle, centre, 0.6)
     angle, zoom = u[0] * 0.35, torch.exp(u[1] * 0.15)
-    turn = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])
+    turn = torch.stack(
+        [torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])]
+    )
     stretch = torch.diag(torch.stack([torch.exp(u[2] * 0.08), torch.exp(u[3] * 0.08)]))
     linear = turn @ stretch * zoom
     if u[4] > 0:
@@ -171,7 +182,9 @@ def _warp_labels(slab: torch.Tensor, size: int, generator: torch.Generator) -> t
     positions = positions + (2.0 * float(u[5].abs()) * warp).clamp(-4, 4).permute(1, 2, 0)
     limits = torch.tensor(slab.shape[1:], dtype=torch.float32)
     grid = (positions * (2 / (limits - 1)) - 1).flip(-1)[None]
-    return functional.grid_sample(slab[None].float(), grid, mode="nearest", align_corners=True)[0].to(torch.uint8)
+    return functional.grid_sample(slab[None].float(), grid, mode="nearest", align_corners=True)[
+        0
+    ].to(torch.uint8)
 
 
 def _place_lesions(slab: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -214,7 +227,9 @@ def _blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
 
 
 def _upsample(coarse: torch.Tensor, size: int) -> torch.Tensor:
-    return functional.interpolate(coarse[None], size=(size, size), mode="bicubic", align_corners=False)[0]
+    return functional.interpolate(
+        coarse[None], size=(size, size), mode="bicubic", align_corners=False
+    )[0]
 
 
 def _draw_bias(size: int, std: float, generator: torch.Generator) -> torch.Tensor:

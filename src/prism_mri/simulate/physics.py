@@ -39,7 +39,11 @@ def interpolate_tissue_properties(field_tesla: float) -> torch.Tensor:
     position = (field_tesla - 1.5) / 1.5
 
     def mix(low: Sequence[float], high: Sequence[float]) -> torch.Tensor:
-        return torch.lerp(torch.tensor(low, dtype=torch.float32), torch.tensor(high, dtype=torch.float32), position)
+        return torch.lerp(
+            torch.tensor(low, dtype=torch.float32),
+            torch.tensor(high, dtype=torch.float32),
+            position,
+        )
 
     density = torch.tensor([tissue.proton_density for tissue in TISSUES])
     t1 = mix([t.at_1_5_tesla.t1_ms for t in TISSUES], [t.at_3_tesla.t1_ms for t in TISSUES])

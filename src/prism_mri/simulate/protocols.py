@@ -50,8 +50,8 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
         ),
         Protocol(
             name="hh", field_tesla=3.0, repetition_ms=5726, echo_ms=100, in_plane_mm=(0.94, 0.94),
-            slice_spacing_mm=1.25, slice_thickness_mm=1.25, blur_fwhm_mm=0.7, sharpening=0.2, bias_std=0.14,
-            noise_std=0.04, gamma=0.9, gain=210.0,
+            slice_spacing_mm=1.25, slice_thickness_mm=1.25, blur_fwhm_mm=0.7, sharpening=0.2,
+            bias_std=0.14, noise_std=0.04, gamma=0.9, gain=210.0,
         ),
         Protocol(
             name="iop", field_tesla=1.5, repetition_ms=6000, echo_ms=85, in_plane_mm=(0.94, 0.94),
@@ -82,8 +82,8 @@ def get_protocol(name: str) -> Protocol:
 def draw_unseen_protocol(name: str, generator: torch.Generator) -> Protocol:
     """Draw a scanner that no site has.
 
-    Ranges: field 1.5 or 3 T, TR 2800–9500 ms, TE 75–125 ms, pixel 0.75–1.1 mm, slice 1.2–4 mm, blur 0.5–1.8 mm,
-    sharpening 0–0.4, bias 0.05–0.2, noise 0.02–0.07, γ 0.8–1.3, gain 50–2000.
+    Ranges: field 1.5 or 3 T, TR 2800–9500 ms, TE 75–125 ms, pixel 0.75–1.1 mm, slice 1.2–4 mm,
+    blur 0.5–1.8 mm, sharpening 0–0.4, bias 0.05–0.2, noise 0.02–0.07, γ 0.8–1.3, gain 50–2000.
 
     Args:
         name: the scanner's name.
@@ -115,8 +115,8 @@ def draw_unseen_protocol(name: str, generator: torch.Generator) -> Protocol:
 def vary_protocol(protocol: Protocol, generator: torch.Generator) -> Protocol:
     """Return the protocol as one session of that scanner realizes it.
 
-    Bias and noise vary by ±20 %, gain by ±10 %, blur by ±5 %, the effective TE and γ by ±1.5 % (one standard
-    deviation; draws are cut at two). Grid and TR stay.
+    Bias and noise vary by ±20 %, gain by ±10 %, blur by ±5 %, the effective TE and γ by ±1.5 %
+    (one standard deviation; draws are cut at two). Grid and TR stay.
     """
     draws = torch.randn(6, generator=generator).clamp(-2, 2).tolist()
     return protocol.model_copy(

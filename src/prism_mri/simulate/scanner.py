@@ -7,15 +7,16 @@ import torch
 from torch.nn import functional
 
 from prism_mri.simulate.anatomy import Anatomy
-from prism_mri.simulate.deform import convolve_axis, gaussian_kernel, smooth
+from prism_mri.simulate.deform import smooth
 from prism_mri.simulate.physics import compute_spin_echo, interpolate_tissue_properties
 from prism_mri.simulate.protocols import Protocol
 from prism_mri.simulate.texture import FIELDS
 from prism_mri.simulate.tissues import TISSUE_INDEX, Role
 from prism_mri.types import Affine
 
-_PARTIAL_VOLUME_SIGMA = 0.5
+_PARTIAL_VOLUME_MM = 0.4
 _FWHM_PER_SIGMA = 2.3548
+_MAX_SUBSLICES = 4
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class TissueMaps:
     segmentation: torch.Tensor
 
 
-def place_grid(anatomy: Anatomy, protocol: Protocol, generator: torch.Generator, *, margin_mm: float) -> Grid:
+def place_grid(
+    anatomy: Anatomy, protocol: Protocol, generator: torch.Generator, *, margin_mm: float
+) -> Grid:
     """Lay a protocol's grid over a head as a technician would: centred to ±3 mm, tilted by up to ±4°.
 
     Args:
@@ -72,12 +75,14 @@ def render_clean(
     Returns:
         ``(I, J, K)``, at least 0, in units of the brain's median signal.
     """
-    signal = _blur(_compute_signal(anatomy, protocol, person_seed)[None], protocol, thickness_mm)
-    image = _sample_on_grid(signal, anatomy, grid)[0]
+    signal = _compute_signal(anatomy, protocol, person_seed)[None]
+    blur_mm = float(np.hypot(_PARTIAL_VOLUME_MM, protocol.blur_fwhm_mm / _FWHM_PER_SIGMA))
+    image = _image_on_grid(signal, anatomy, grid, thickness_mm=thickness_mm, blur_mm=blur_mm)[0]
     if protocol.sharpening:
         soft = smooth(image[None], (1.0, 1.0, 0.0))[0]
         image = (image + protocol.sharpening * (image - soft)).clamp(min=0)
-    brain = _sample_on_grid(_brain_fraction(anatomy, thickness_mm), anatomy, grid)[0] > 0.5
+    inside = (anatomy.compute_roles() != Role.OUTSIDE).float()[None]
+    brain = _image_on_grid(inside, anatomy, grid, thickness_mm=thickness_mm)[0] > 0.5
     median = image[brain].median().clamp(min=1e-6)
     return (image / median).pow(protocol.gamma)
 
@@ -106,7 +111,10 @@ def draw_bias_field(grid: Grid, std: float, generator: torch.Generator) -> torch
     extent = np.linalg.norm(grid.affine[:3, :3], axis=0) * np.array(grid.shape)
     knots = tuple(max(2, round(float(size) / 80) + 2) for size in extent)
     field = functional.interpolate(
-        torch.randn(1, 1, *knots, generator=generator), size=grid.shape, mode="trilinear", align_corners=True
+        torch.randn(1, 1, *knots, generator=generator),
+        size=grid.shape,
+        mode="trilinear",
+        align_corners=True,
     )[0, 0]
     field = field - field.mean()
     return (field / field.std().clamp(min=1e-6) * std).exp()
@@ -114,11 +122,18 @@ def draw_bias_field(grid: Grid, std: float, generator: torch.Generator) -> torch
 
 def compute_truth(anatomy: Anatomy, grid: Grid, *, thickness_mm: float) -> TissueMaps:
     """Return brain mask and segmentation of an anatomy on a grid, by majority within each voxel."""
-    fractions = _role_fractions(anatomy, thickness_mm, list(Role))
-    sampled = _sample_on_grid(fractions, anatomy, grid)
-    brain = sampled[Role.CSF :].sum(0) > 0.5
-    within = sampled[[Role.CSF, Role.GM, Role.WM]].argmax(0).to(torch.uint8) + 1
-    return TissueMaps(brain, torch.where(brain, within, 0).to(torch.uint8))
+    roles = anatomy.compute_roles()
+    maps = [roles != Role.OUTSIDE, roles == Role.CSF, roles == Role.GM, roles == Role.WM]
+    inside, *tissues = (
+        _image_on_grid(present.float()[None], anatomy, grid, thickness_mm=thickness_mm)[0]
+        for present in maps
+    )
+    brain = inside > 0.5
+    csf, gm, wm = tissues
+    label = torch.where(
+        wm > torch.maximum(csf, gm), Role.WM, torch.where(gm >= csf, Role.GM, Role.CSF)
+    )
+    return TissueMaps(brain, torch.where(brain, label, Role.OUTSIDE).to(torch.uint8))
 
 
 def _compute_signal(anatomy: Anatomy, protocol: Protocol, person_seed: int) -> torch.Tensor:
@@ -140,39 +155,28 @@ def _compute_signal(anatomy: Anatomy, protocol: Protocol, person_seed: int) -> t
     return signal[index] * (1 + modulation)
 
 
-def _blur(volumes: torch.Tensor, protocol: Protocol, thickness_mm: float) -> torch.Tensor:
-    in_plane = float(np.hypot(_PARTIAL_VOLUME_SIGMA, protocol.blur_fwhm_mm / _FWHM_PER_SIGMA))
-    return _average_slices(smooth(volumes, (in_plane, in_plane, 0.0)), thickness_mm)
+def _image_on_grid(
+    volumes: torch.Tensor,
+    anatomy: Anatomy,
+    grid: Grid,
+    *,
+    thickness_mm: float,
+    blur_mm: float = _PARTIAL_VOLUME_MM,
+) -> torch.Tensor:
+    """Sample ``(C, I', J', K')`` volumes of an anatomy on a grid: box over the slice, Gaussian within it."""
+    spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    parts = min(max(1, round(thickness_mm)), _MAX_SUBSLICES)
+    offsets = ((np.arange(parts) + 0.5) / parts - 0.5) * thickness_mm / spacing[2]
+    slab = sum(_sample(volumes, anatomy, grid, float(offset)) for offset in offsets) / parts
+    return smooth(slab, (blur_mm / float(spacing[0]), blur_mm / float(spacing[1]), 0.0))
 
 
-def _average_slices(volumes: torch.Tensor, thickness_mm: float) -> torch.Tensor:
-    """Average over a box of ``thickness_mm`` (anatomies are at about 1 mm) along K."""
-    radius = max(0.0, (thickness_mm - 1) / 2)
-    whole = int(np.ceil(radius))
-    if whole == 0:
-        return convolve_axis(volumes, gaussian_kernel(_PARTIAL_VOLUME_SIGMA), 3)
-    kernel = torch.ones(2 * whole + 1)
-    kernel[0] = kernel[-1] = radius - (whole - 1)
-    return convolve_axis(volumes, kernel / kernel.sum(), 3)
-
-
-def _role_fractions(anatomy: Anatomy, thickness_mm: float, roles: list[Role]) -> torch.Tensor:
-    present = anatomy.compute_roles()
-    maps = torch.stack([(present == role).float() for role in roles])
-    blurred = smooth(maps, (_PARTIAL_VOLUME_SIGMA, _PARTIAL_VOLUME_SIGMA, 0.0))
-    return _average_slices(blurred, thickness_mm)
-
-
-def _brain_fraction(anatomy: Anatomy, thickness_mm: float) -> torch.Tensor:
-    inside = (anatomy.compute_roles() != Role.OUTSIDE).float()[None]
-    return _average_slices(
-        smooth(inside, (_PARTIAL_VOLUME_SIGMA, _PARTIAL_VOLUME_SIGMA, 0.0)), thickness_mm
-    )
-
-
-def _sample_on_grid(volumes: torch.Tensor, anatomy: Anatomy, grid: Grid) -> torch.Tensor:
+def _sample(
+    volumes: torch.Tensor, anatomy: Anatomy, grid: Grid, slice_offset: float
+) -> torch.Tensor:
     voxel_from_grid = torch.from_numpy(np.linalg.inv(anatomy.affine) @ grid.affine).float()
     axes = [torch.arange(size, dtype=torch.float32) for size in grid.shape]
+    axes[2] = axes[2] + slice_offset
     index = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     position = index @ voxel_from_grid[:3, :3].T + voxel_from_grid[:3, 3]
     normalized = position * (2 / (torch.tensor(volumes.shape[1:]) - 1)) - 1

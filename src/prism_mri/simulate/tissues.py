@@ -48,7 +48,9 @@ def _tissue(
     role: Role,
     labels: tuple[int, ...],
 ) -> Tissue:
-    return Tissue(name, density, Relaxation(*relaxation_1_5), Relaxation(*relaxation_3), role, labels)
+    return Tissue(
+        name, density, Relaxation(*relaxation_1_5), Relaxation(*relaxation_3), role, labels
+    )
 
 
 _C, _G, _W, _X, _O = Role.CSF, Role.GM, Role.WM, Role.OTHER, Role.OUTSIDE
@@ -90,8 +92,8 @@ def compute_tissue_indices(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, .
         labels: integer label map of any shape.
 
     Returns:
-        ``uint8`` indices of the same shape, and the labels that no tissue names (they become air outside
-        the brain's range 1–499 and grey matter within it).
+        ``uint8`` indices of the same shape, and the labels that no tissue names (they become air
+        outside the brain's range 1–499 and grey matter within it).
     """
     table = np.zeros(int(max(labels.max(), 600)) + 1, dtype=np.uint8)
     table[1:500] = TISSUE_INDEX["cortex"]

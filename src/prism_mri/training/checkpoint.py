@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from prism_mri.errors import InputError
-from prism_mri.training.model import write_bytes_atomically
+from prism_mri.files import write_whole
 
 _STATE = "state"
 
@@ -34,15 +34,20 @@ def write_checkpoint(
         progress: JSON-able numbers (epoch, step, best so far, configuration digest).
     """
     tensors = {
-        f"{name}/{key}": tensor for name, module in modules.items() for key, tensor in module.state_dict().items()
+        f"{name}/{key}": tensor
+        for name, module in modules.items()
+        for key, tensor in module.state_dict().items()
     }
     for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
+        tensors |= {
+            f"optimizer/{index}/{key}": torch.as_tensor(value) for key, value in state.items()
+        }
     tensors["generator"] = generator.get_state()
-    contiguous = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    contiguous = {
+        name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()
+    }
     metadata = {_STATE: json.dumps(dict(progress), sort_keys=True)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomically(path, safetensors.torch.save(contiguous, metadata))
+    write_whole(path, safetensors.torch.save(contiguous, metadata), overwrite=True)
 
 
 def read_checkpoint(
@@ -63,19 +68,33 @@ def read_checkpoint(
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         for name, module in modules.items():
             module.load_state_dict(_select(tensors, f"{name}/"))
-    except (OSError, safetensors.SafetensorError, KeyError, json.JSONDecodeError, RuntimeError) as error:
+    except (
+        OSError,
+        safetensors.SafetensorError,
+        KeyError,
+        json.JSONDecodeError,
+        RuntimeError,
+    ) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"cannot resume from {path}: {reason}: train anew without --resume") from error
+        raise InputError(
+            f"cannot resume from {path}: {reason}: train anew without --resume"
+        ) from error
     _restore_optimizer(optimizer, _select(tensors, "optimizer/"))
     generator.set_state(tensors["generator"])
     return progress
 
 
 def _select(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, stored: Mapping[str, torch.Tensor]) -> None:
+def _restore_optimizer(
+    optimizer: torch.optim.Optimizer, stored: Mapping[str, torch.Tensor]
+) -> None:
     content = optimizer.state_dict()
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in stored.items():

@@ -18,8 +18,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from prism_mri.config import Fraction, FrozenModel, Positive
 from prism_mri.errors import ConfigError, InputError
+from prism_mri.files import write_whole
 from prism_mri.training.checkpoint import read_checkpoint, write_checkpoint
-from prism_mri.training.model import write_bytes_atomically
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -125,7 +125,8 @@ def run_loop(
         recipe: what to train on what; already on its device.
         settings: length, rate, patience, seed.
         folder: gets ``last.safetensors``, ``log.jsonl`` and ``config.json``.
-        save_best: called with the averaged module, epoch and score whenever the score is the best so far.
+        save_best: called with the averaged module, epoch and score whenever the score is the best
+            so far.
         resume: go on from ``last.safetensors`` if it is there.
         configuration: resolved configuration to save; a resumed run must have the same.
         report: gets one line an epoch.
@@ -140,9 +141,13 @@ def run_loop(
     config = {"loop": settings.model_dump(), **(configuration or {})}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
     averaged = AveragedModel(
-        recipe.module, multi_avg_fn=get_ema_multi_avg_fn(settings.weight_averaging), use_buffers=True
+        recipe.module,
+        multi_avg_fn=get_ema_multi_avg_fn(settings.weight_averaging),
+        use_buffers=True,
     )
-    optimizer = torch.optim.AdamW(recipe.module.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(
+        recipe.module.parameters(), lr=settings.learning_rate, weight_decay=1e-4
+    )
     generator = torch.Generator().manual_seed(settings.seed)
     state = {"module": recipe.module, "averaged": averaged}
     checkpoint, progress = folder / CHECKPOINT_NAME, _Progress()
@@ -150,9 +155,18 @@ def run_loop(
         progress = _resume(checkpoint, digest, state, optimizer, generator)
     else:
         (folder / LOG_NAME).unlink(missing_ok=True)
-    write_bytes_atomically(folder / CONFIG_NAME, (json.dumps(config, indent=2) + "\n").encode())
+        # What the run starts from is a candidate too: training can never end below it.
+        progress.best_score = recipe.validate(averaged.module)
+        save_best(averaged.module, 0, progress.best_score)
+        report(f"before training: score {progress.best_score:.4f}")
+    write_whole(
+        folder / CONFIG_NAME, (json.dumps(config, indent=2) + "\n").encode(), overwrite=True
+    )
     started, first = time.monotonic(), progress.epoch
-    while progress.epoch < settings.epochs and progress.epoch - progress.best_epoch < settings.patience:
+    while (
+        progress.epoch < settings.epochs
+        and progress.epoch - progress.best_epoch < settings.patience
+    ):
         terms = _run_epoch(recipe, settings, averaged, optimizer, generator, progress.epoch)
         progress.epoch += 1
         score = recipe.validate(averaged.module)
@@ -169,7 +183,10 @@ def run_loop(
         )
         report(_describe_epoch(progress, settings, terms, score, time.monotonic() - started, first))
     return Outcome(
-        progress.epoch, progress.epoch * settings.steps_per_epoch, progress.best_epoch, progress.best_score
+        progress.epoch,
+        progress.epoch * settings.steps_per_epoch,
+        progress.best_epoch,
+        progress.best_score,
     )
 
 
@@ -183,20 +200,27 @@ def _run_epoch(
 ) -> dict[str, float]:
     """Take an epoch's gradient steps and return the mean of every loss term."""
     device = next(recipe.module.parameters()).device
-    use_bfloat16 = settings.bfloat16 == "on" or (settings.bfloat16 == "auto" and gains_from_bfloat16(device))
+    use_bfloat16 = settings.bfloat16 == "on" or (
+        settings.bfloat16 == "auto" and gains_from_bfloat16(device)
+    )
     total_steps = settings.epochs * settings.steps_per_epoch
     sums: dict[str, float] = {}
     recipe.set_training()
     for step in range(settings.steps_per_epoch):
-        rate = settings.learning_rate * one_cycle(epoch * settings.steps_per_epoch + step, total_steps)
+        rate = settings.learning_rate * one_cycle(
+            epoch * settings.steps_per_epoch + step, total_steps
+        )
         for group in optimizer.param_groups:
             group["lr"] = rate
-        # The cache of cast weights lives as long as the context: entered per step, or the weights go stale.
+        # The cache of cast weights lives as long as the context: entered per step, or the weights
+        # go stale.
         with torch.autocast(device.type, torch.bfloat16, enabled=use_bfloat16):
             losses = recipe.compute_losses(generator)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
-            raise InputError(f"the loss is no longer finite in epoch {epoch + 1}: lower the learning rate")
+            raise InputError(
+                f"the loss is no longer finite in epoch {epoch + 1}: lower the learning rate"
+            )
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(recipe.module.parameters(), 1.0)

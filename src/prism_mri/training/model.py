@@ -1,6 +1,5 @@
 """The folder that a training leaves: a description (JSON) and the best weights (safetensors)."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,8 +9,15 @@ import safetensors.torch
 import torch
 from pydantic import Field, ValidationError
 
-from prism_mri.config import FrozenModel, Modality, Positive, PreprocessingContract, describe_validation_error
+from prism_mri.config import (
+    FrozenModel,
+    Modality,
+    Positive,
+    PreprocessingContract,
+    describe_validation_error,
+)
 from prism_mri.errors import InputError
+from prism_mri.files import write_whole
 from prism_mri.networks.registry import AnatomyEncoderSpec, DecoderSpec, StyleEncoderSpec
 
 DESCRIPTION_NAME = "model.json"
@@ -55,7 +61,9 @@ class ModelDescription(FrozenModel):
     training: TrainingSummary
 
 
-def write_model(folder: Path, description: ModelDescription, tensors: Mapping[str, torch.Tensor]) -> None:
+def write_model(
+    folder: Path, description: ModelDescription, tensors: Mapping[str, torch.Tensor]
+) -> None:
     """Write description and best weights, each atomically.
 
     Args:
@@ -65,10 +73,9 @@ def write_model(folder: Path, description: ModelDescription, tensors: Mapping[st
     """
     folder.mkdir(parents=True, exist_ok=True)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes_atomically(folder / WEIGHTS_NAME, safetensors.torch.save(contiguous))
-    write_bytes_atomically(
-        folder / DESCRIPTION_NAME, (description.model_dump_json(indent=2) + "\n").encode("utf-8")
-    )
+    write_whole(folder / WEIGHTS_NAME, safetensors.torch.save(contiguous), overwrite=True)
+    text = description.model_dump_json(indent=2) + "\n"
+    write_whole(folder / DESCRIPTION_NAME, text.encode("utf-8"), overwrite=True)
 
 
 def read_model(folder: Path) -> tuple[ModelDescription, dict[str, torch.Tensor]]:
@@ -85,18 +92,9 @@ def read_model(folder: Path) -> tuple[ModelDescription, dict[str, torch.Tensor]]
             f"{folder} is not a trained model ({error.strerror}): run 'prism-mri train' first"
         ) from error
     except ValidationError as error:
-        raise InputError(f"{folder / DESCRIPTION_NAME}: {describe_validation_error(error)}") from error
+        raise InputError(
+            f"{folder / DESCRIPTION_NAME}: {describe_validation_error(error)}"
+        ) from error
     except safetensors.SafetensorError as error:
         raise InputError(f"{folder / WEIGHTS_NAME} is damaged ({error}): train again") from error
     return description, tensors
-
-
-def write_bytes_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that an interrupted run leaves the old one or the new one, never half."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path}: {error.strerror}: free space or choose another folder") from error

@@ -1,8 +1,9 @@
 """Recipe of the translator: the anatomy space itself, from simulated contrasts of public anatomies.
 
-Every anatomy is rendered under two random contrasts. Each is decoded from the *other* image's anatomy and its own
-style, and the result is compared with its rendering free of noise and bias field. So anatomy must be what the two
-have in common, style what they do not, and named tissue fractions keep the anatomy from collapsing.
+Every anatomy is rendered under two random contrasts. Each is decoded from the *other* image's
+anatomy and its own style, and the result is compared with its rendering free of noise and bias
+field. So anatomy must be what the two have in common, style what they do not, and named tissue
+fractions keep the anatomy from collapsing.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from torch import nn
 from prism_mri.assets import translator_path
 from prism_mri.config import FrozenModel, PreprocessingContract
 from prism_mri.errors import InputError
+from prism_mri.files import write_whole
 from prism_mri.losses.kl import compute_kl
 from prism_mri.losses.masked import compute_masked_l1
 from prism_mri.networks.anatomy_encoder import TISSUES, AnatomyEncoder
@@ -36,8 +38,15 @@ from prism_mri.networks.registry import (
 from prism_mri.networks.style_encoder import StyleEncoder
 from prism_mri.simulate.anatomy import Anatomy
 from prism_mri.simulate.pairs import PairBatch, PairSource
-from prism_mri.training.loop import LoopSettings, Losses, Outcome, Recipe, Report, run_loop, select_device
-from prism_mri.training.model import write_bytes_atomically
+from prism_mri.training.loop import (
+    LoopSettings,
+    Losses,
+    Outcome,
+    Recipe,
+    Report,
+    run_loop,
+    select_device,
+)
 
 _METADATA_KEY = "translator"
 
@@ -83,7 +92,8 @@ class Translator:
     Attributes:
         networks: in evaluation mode.
         description: their specifications and the preprocessing contract.
-        digest: SHA-256 of the anatomy encoder's tensors; two sites with the same digest speak of the same anatomy.
+        digest: SHA-256 of the anatomy encoder's tensors; two sites with the same digest speak of
+            the same anatomy.
     """
 
     networks: TranslatorNetworks
@@ -198,9 +208,11 @@ def train_translator(
 
 def write_translator(path: Path, module: nn.Module, description: TranslatorDescription) -> None:
     """Write a translator as one safetensors file, its description in the metadata."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
+    }
     metadata = {_METADATA_KEY: description.model_dump_json()}
-    write_bytes_atomically(path, safetensors.torch.save(tensors, metadata))
+    write_whole(path, safetensors.torch.save(tensors, metadata), overwrite=True)
 
 
 def read_translator(path: Path | None = None) -> Translator:
@@ -212,14 +224,25 @@ def read_translator(path: Path | None = None) -> Translator:
     path = path or translator_path()
     try:
         with safetensors.safe_open(str(path), framework="pt") as stored:
-            description = TranslatorDescription.model_validate_json(stored.metadata()[_METADATA_KEY])
+            description = TranslatorDescription.model_validate_json(
+                stored.metadata()[_METADATA_KEY]
+            )
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         networks = _build(description)
         networks.load_state_dict(tensors)
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (
+        OSError,
+        safetensors.SafetensorError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         raise InputError(f"cannot read translator {path}: {str(error).splitlines()[0]}") from error
     networks.eval().requires_grad_(requires_grad=False)
-    return Translator(networks, description, compute_anatomy_digest(networks.anatomy_encoder.state_dict()))
+    return Translator(
+        networks, description, compute_anatomy_digest(networks.anatomy_encoder.state_dict())
+    )
 
 
 def compute_anatomy_digest(tensors: Mapping[str, torch.Tensor]) -> str:

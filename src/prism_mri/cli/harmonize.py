@@ -1,0 +1,103 @@
+"""``prism-mri harmonize``: make images look as if the card's site had scanned them."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_parser(subparsers: "Subparsers") -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "harmonize",
+        help="harmonize images to a card's site",
+        description="Run whole volumes through the shipped anatomy encoder and the card's decoder. The output has "
+        "the input's grid and the target's intensity scale. No training is needed at the source.",
+        epilog="For research, not for diagnosis.",
+    )
+    parser.add_argument(
+        "inputs",
+        metavar="INPUT",
+        type=Path,
+        nargs="+",
+        help="NIfTI files, folders, a BIDS or prepared dataset",
+    )
+    parser.add_argument(
+        "--card", metavar="SITE.prism", type=Path, required=True, help="the target's site card"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="folder for the results"
+    )
+    parser.add_argument(
+        "--model", metavar="MODEL", type=Path, help="this site's model; checked against the card"
+    )
+    parser.add_argument(
+        "--style",
+        choices=["uniform", "image", "sample"],
+        default="uniform",
+        help="the target's mean style (default), what its encoder reads from each image, or a draw",
+    )
+    trust = parser.add_mutually_exclusive_group()
+    trust.add_argument(
+        "--trust", metavar="FOLDER", type=Path, help="public keys of the sites that you trust"
+    )
+    trust.add_argument(
+        "--allow-unsigned", action="store_true", help="accept a card that nobody vouches for"
+    )
+    parser.add_argument("--modality", default="T2w", choices=["T2w"], help="default: T2w")
+    parser.add_argument(
+        "--brain-mask",
+        metavar="FILE|PATTERN",
+        help="brain mask: a file, or a pattern with {dir}, {stem}, {sub}, {ses}; not needed for stripped images",
+    )
+    parser.add_argument(
+        "--outside",
+        choices=["zero", "keep"],
+        default="zero",
+        help="outside the brain of an image with scalp: zero (default), or the source, rescaled",
+    )
+    parser.add_argument(
+        "--seed", metavar="S", type=int, default=0, help="of --style sample (default: 0)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Harmonize, and write the paths of the results to stdout."""
+    from prism_mri.card import check_compatible, read_card
+    from prism_mri.cli.progress import show_progress
+    from prism_mri.errors import CompatibilityError
+    from prism_mri.harmonize import HarmonizeOptions, harmonize_inputs
+    from prism_mri.training.model import read_model
+    from prism_mri.training.translator import read_translator
+
+    card = read_card(args.card, trust=args.trust, allow_unsigned=args.allow_unsigned)
+    translator = read_translator()
+    check_compatible(card, translator.digest, args.modality)
+    if args.model is not None and read_model(args.model)[0].translator_digest != translator.digest:
+        raise CompatibilityError(
+            f"{args.model} was trained on another translator than this version ships: train again"
+        )
+    options = HarmonizeOptions(
+        style=args.style,
+        outside=args.outside,
+        brain_mask=args.brain_mask,
+        seed=args.seed,
+        overwrite=args.overwrite,
+    )
+    with show_progress("harmonize", "image") as progress:
+        written = harmonize_inputs(
+            args.inputs,
+            args.out,
+            card=card,
+            translator=translator,
+            options=options,
+            progress=progress,
+        )
+    for path in written:
+        sys.stdout.write(f"{path}\n")
+    return 0

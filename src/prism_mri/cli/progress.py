@@ -1,0 +1,38 @@
+"""Progress on stderr: a bar on a terminal, plain lines otherwise, with an estimate of the time left."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+Progress = Callable[[int, int], None]
+
+_PLAIN_LINES = 10
+
+
+@contextmanager
+def show_progress(title: str, unit: str) -> Iterator[Progress]:
+    """Yield a function that takes (done, total) and shows it."""
+    if not sys.stderr.isatty():
+        yield _plain(title, unit)
+        return
+    with tqdm(desc=title, unit=unit, file=sys.stderr) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
+
+
+def _plain(title: str, unit: str) -> Progress:
+    started = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        if done == total or done * _PLAIN_LINES // total != (done - 1) * _PLAIN_LINES // total:
+            left = (time.monotonic() - started) / done * (total - done)
+            sys.stderr.write(f"{title}: {done} of {total} {unit}s, {left:.0f} s left\n")
+
+    return show

@@ -1,0 +1,216 @@
+"""Harmonize files: find inputs, refuse what cannot work before any work, write volumes and sidecars."""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+import prism_mri
+from prism_mri.bids import (
+    ImageRef,
+    check_modality,
+    find_images,
+    harmonized_name,
+    is_bids_dataset,
+    read_sidecar,
+    write_dataset_description,
+)
+from prism_mri.card import SiteCard, check_compatible
+from prism_mri.errors import InputError, PartialFailure, PrismError
+from prism_mri.files import write_whole
+from prism_mri.harmonize.volume import Harmonized, StyleMode, harmonize_volume
+from prism_mri.preprocessing.brain_mask import find_brain_mask, resolve_mask_path
+from prism_mri.training.translator import Translator
+from prism_mri.types import MaskArray, VolumeArray
+from prism_mri.volume import Volume, read_mask, read_volume, strip_nifti_suffix, write_volume
+
+_LOGGER = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class HarmonizeOptions:
+    """How to harmonize files.
+
+    Attributes:
+        style: see :func:`prism_mri.harmonize.volume.harmonize_volume`.
+        outside: what stands outside the brain of an image that was not stripped: "zero", or "keep" for the source
+            in the target's intensity scale.
+        brain_mask: mask file, or pattern with ``{dir}``, ``{stem}``, ``{sub}``, ``{ses}``.
+        seed: of "sample".
+        overwrite: replace outputs that exist.
+    """
+
+    style: StyleMode = "uniform"
+    outside: Literal["zero", "keep"] = "zero"
+    brain_mask: str | None = None
+    seed: int = 0
+    overwrite: bool = False
+
+
+def harmonize_inputs(
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    card: SiteCard,
+    translator: Translator,
+    options: HarmonizeOptions | None = None,
+    progress: Progress = lambda _done, _total: None,
+) -> list[Path]:
+    """Harmonize images and write each with a JSON sidecar.
+
+    Args:
+        inputs: NIfTI files, folders, BIDS or prepared datasets.
+        out: folder for the results; images of a dataset keep their folders within it.
+        card: the target's.
+        translator: holds the anatomy encoder; its digest must be the card's.
+        options: how.
+        progress: called with images done and images in all.
+
+    Returns:
+        The written volumes.
+
+    Raises:
+        CompatibilityError: the card belongs to another anatomy space.
+        InputError: nothing to do, outputs exist, or every input failed.
+        PartialFailure: some inputs failed; the others are written.
+    """
+    options = options or HarmonizeOptions()
+    check_compatible(card, translator.digest, card.manifest.modality)
+    images = find_images(inputs, card.manifest.modality)
+    targets = _plan_outputs(images, out, overwrite=options.overwrite)
+    failures: list[str] = []
+    written: list[Path] = []
+    for done, (image, target) in enumerate(zip(images, targets, strict=True), start=1):
+        try:
+            _harmonize_file(image, target, card, translator, options)
+            written.append(target)
+        except PrismError as error:
+            if len(images) == 1:
+                raise
+            failures.append(_name_file(error, image))
+        progress(done, len(images))
+    if failures and not written:
+        raise InputError(f"all {len(failures)} inputs failed: {'; '.join(failures)}")
+    _describe_output(inputs, out, card)
+    if failures:
+        raise PartialFailure(failures, len(written))
+    return written
+
+
+def _plan_outputs(images: Sequence[ImageRef], out: Path, *, overwrite: bool) -> list[Path]:
+    targets = [out / image.relative.parent / harmonized_name(image.path) for image in images]
+    doubled = sorted({str(path) for path in targets if targets.count(path) > 1})
+    if doubled:
+        raise InputError(
+            f"several inputs would be written to {', '.join(doubled)}: harmonize them one at a time"
+        )
+    standing = [str(path) for path in targets if path.exists() or _sidecar_path(path).exists()]
+    if standing and not overwrite:
+        raise InputError(
+            f"{', '.join(standing)} exists already: pass --overwrite or choose another --out"
+        )
+    return targets
+
+
+def _harmonize_file(
+    image: ImageRef, target: Path, card: SiteCard, translator: Translator, options: HarmonizeOptions
+) -> None:
+    check_modality(image.path, card.manifest.modality)
+    volume = read_volume(image.path)
+    given = None
+    if options.brain_mask is not None:
+        given = read_mask(resolve_mask_path(options.brain_mask, image), volume)
+    mask = find_brain_mask(volume, given)
+    generator = torch.Generator().manual_seed(options.seed)
+    result = harmonize_volume(
+        volume,
+        mask,
+        card,
+        translator.networks.anatomy_encoder,
+        style=options.style,
+        generator=generator,
+    )
+    for warning in result.warnings:
+        _LOGGER.warning("%s", warning)
+    keeps = options.outside == "keep" and given is not None
+    data = _keep_outside(result, volume, mask, card) if keeps else result.data
+    write_volume(target, data, volume, overwrite=options.overwrite)
+    sidecar = _build_sidecar(image, result, card, translator, options, stripped=not keeps)
+    text = json.dumps(sidecar, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    try:
+        write_whole(_sidecar_path(target), text.encode(), overwrite=options.overwrite)
+    except PrismError:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _keep_outside(
+    result: Harmonized, volume: Volume, mask: MaskArray, card: SiteCard
+) -> VolumeArray:
+    factor = np.float32(card.manifest.intensity_scale / result.scale)
+    return np.where(mask, result.data, volume.data * factor).astype(np.float32)
+
+
+def _build_sidecar(
+    image: ImageRef,
+    result: Harmonized,
+    card: SiteCard,
+    translator: Translator,
+    options: HarmonizeOptions,
+    *,
+    stripped: bool,
+) -> dict[str, object]:
+    """Say what was done; protocol fields of the source's sidecar are kept, nothing else of it."""
+    kept = ("MagneticFieldStrength", "RepetitionTime", "EchoTime", "SliceThickness")
+    source = read_sidecar(image.path)
+    return {
+        **{f"Source{key}": source[key] for key in kept if isinstance(source.get(key), int | float)},
+        "SkullStripped": stripped,
+        "Sources": [f"bids:raw:{image.relative.as_posix()}" if image.is_bids else image.path.name],
+        "GeneratedBy": [{"Name": "prism-mri", "Version": prism_mri.__version__}],
+        "Prism": {
+            "Site": card.manifest.site,
+            "CardDigest": card.digest,
+            "CardSigner": card.signer,
+            "TranslatorDigest": translator.digest,
+            "Style": options.style,
+            "StyleVector": [round(float(value), 6) for value in result.style],
+            "Seed": options.seed if options.style == "sample" else None,
+            "Outside": options.outside,
+            "BrainMask": "given" if options.brain_mask else "nonzero voxels",
+            "SourceIntensityScale": result.scale,
+            "TargetIntensityScale": card.manifest.intensity_scale,
+            "TorchVersion": str(torch.__version__),
+            "Warnings": list(result.warnings),
+            "Notice": "For research, not for diagnosis.",
+        },
+    }
+
+
+def _describe_output(inputs: Sequence[Path], out: Path, card: SiteCard) -> None:
+    """Make the output of one BIDS dataset a BIDS derivative."""
+    if len(inputs) == 1 and inputs[0].is_dir() and is_bids_dataset(inputs[0]):
+        write_dataset_description(
+            out,
+            f"Harmonized to {card.manifest.site}",
+            derivative=True,
+            raw=inputs[0],
+            description="Harmonized with a PRISM site card; for research, not for diagnosis",
+            overwrite=True,
+        )
+
+
+def _sidecar_path(image: Path) -> Path:
+    return image.with_name(strip_nifti_suffix(image) + ".json")
+
+
+def _name_file(error: PrismError, image: ImageRef) -> str:
+    text = str(error)
+    return text if str(image.path) in text else f"{image.path}: {text}"

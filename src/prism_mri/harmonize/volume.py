@@ -1,0 +1,124 @@
+"""The main path: conform → encode anatomy → take the target's style → decode → back to the native grid."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from prism_mri.card import SiteCard
+from prism_mri.harmonize.detail import add_native_detail
+from prism_mri.harmonize.warn import find_warnings
+from prism_mri.networks.anatomy_encoder import AnatomyEncoder
+from prism_mri.networks.decoder import Decoder
+from prism_mri.preprocessing.conform import brain_box, conform
+from prism_mri.preprocessing.orient import orient_brain
+from prism_mri.training.prior import encode_volume_style, select_style_slices
+from prism_mri.types import MaskArray, MaskStack, SliceStack, VolumeArray
+from prism_mri.volume import Volume
+
+StyleMode = Literal["uniform", "image", "sample"]
+
+_BATCH = 8
+_IMAGE_STYLE_LIMIT = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Harmonized:
+    """A volume as the target would have scanned it.
+
+    Attributes:
+        data: ``(I, J, K)`` float32 on the input's own grid, in the card's intensity units, zero
+            outside the brain.
+        scale: the input's native intensity units per 1.0 of the prepared scale.
+        style: ``(Z,)`` style that it was decoded with, one for the whole volume.
+        warnings: what makes the result doubtful, one line each.
+    """
+
+    data: VolumeArray
+    scale: float
+    style: Float32[np.ndarray, " Z"]
+    warnings: tuple[str, ...]
+
+
+@torch.no_grad()
+def harmonize_volume(
+    volume: Volume,
+    mask: MaskArray,
+    card: SiteCard,
+    anatomy_encoder: AnatomyEncoder,
+    *,
+    style: StyleMode = "uniform",
+    generator: torch.Generator | None = None,
+) -> Harmonized:
+    """Harmonize one volume to a card's site.
+
+    Args:
+        volume: the image, on-disk voxel order, any orientation and voxel size.
+        mask: ``(I, J, K)`` brain in the same order.
+        card: the target's.
+        anatomy_encoder: of the translator that the card names, in evaluation mode.
+        style: "uniform" takes the target's mean style, "image" what the target's style encoder reads from this
+            image, held within two standard deviations of the target's own, "sample" draws from the target's.
+        generator: source of randomness for "sample".
+
+    Returns:
+        The harmonized volume on the input's grid, its style, and warnings.
+
+    Raises:
+        ImageError: the brain does not fit the conform grid, or its intensities cannot be scaled.
+    """
+    brain = orient_brain(volume, mask)
+    conformed = conform(
+        brain.volume.data, brain.mask, brain.volume.spacing_mm, card.manifest.contract
+    )
+    rows, columns = brain_box(conformed.mask)
+    source = np.ascontiguousarray(conformed.slices[:, rows, columns])
+    inside = np.ascontiguousarray(conformed.mask[:, rows, columns])
+    anatomy = encode_anatomy(source, anatomy_encoder)
+    chosen = choose_style(style, source, inside, anatomy, card, generator)
+    decoded = np.zeros_like(conformed.slices)
+    decoded[:, rows, columns] = decode_slices(anatomy, chosen, card.decoder) * inside
+    native = add_native_detail(decoded, conformed, brain.volume.data, brain.mask)
+    native *= np.float32(card.manifest.intensity_scale)
+    return Harmonized(
+        data=brain.reorientation.invert(native),
+        scale=conformed.scale,
+        style=chosen.numpy(),
+        warnings=find_warnings(source, inside, anatomy, brain.volume.spacing_mm, card),
+    )
+
+
+@torch.no_grad()
+def encode_anatomy(slices: SliceStack, anatomy_encoder: AnatomyEncoder) -> torch.Tensor:
+    """Return the anatomy of ``(K, H, W)`` prepared slices, ``(K, A, H, W)``."""
+    images = torch.from_numpy(slices)[:, None]
+    return torch.cat([anatomy_encoder(part) for part in images.split(_BATCH)])
+
+
+@torch.no_grad()
+def decode_slices(anatomy: torch.Tensor, style: torch.Tensor, decoder: Decoder) -> SliceStack:
+    """Decode ``(K, A, H, W)`` anatomy under one style ``(Z,)`` to ``(K, H, W)`` slices."""
+    parts = [decoder(part, style.expand(len(part), -1))[:, 0] for part in anatomy.split(_BATCH)]
+    return torch.cat(parts).numpy()
+
+
+def choose_style(
+    mode: StyleMode,
+    slices: SliceStack,
+    mask: MaskStack,
+    anatomy: torch.Tensor,
+    card: SiteCard,
+    generator: torch.Generator | None,
+) -> torch.Tensor:
+    """Return the style ``(Z,)`` to decode a volume with; see :func:`harmonize_volume`."""
+    if mode == "uniform":
+        return card.style_mean
+    if mode == "sample":
+        noise = torch.randn(card.style_mean.shape, generator=generator)
+        return card.style_mean + card.style_std * noise
+    chosen = select_style_slices(mask)
+    read = encode_volume_style(slices[chosen], mask[chosen], anatomy[chosen], card.style_encoder)
+    reach = _IMAGE_STYLE_LIMIT * card.style_std
+    return card.style_mean + (read - card.style_mean).clamp(-reach, reach)

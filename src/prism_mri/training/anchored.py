@@ -1,0 +1,302 @@
+"""Recipe ``anchored``: a site keeps the shipped anatomy encoder and fine-tunes style encoder and decoder.
+
+The anatomy encoder is frozen, so the anatomy of every slice is computed once. Normalization
+statistics stay those of the translator: a site's few people change weights, not what the
+activations are measured against.
+"""
+
+import copy
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+
+import prism_mri
+from prism_mri.config import FrozenModel
+from prism_mri.data.prepared import PreparedDataset, PreparedImage, read_prepared
+from prism_mri.errors import CompatibilityError, InputError
+from prism_mri.losses.cycle import compute_style_cycle
+from prism_mri.losses.kl import compute_kl
+from prism_mri.losses.masked import compute_masked_l1
+from prism_mri.losses.perceptual import PerceptualLoss
+from prism_mri.metrics import compute_ssim
+from prism_mri.networks.decoder import Decoder
+from prism_mri.networks.style_encoder import StyleEncoder
+from prism_mri.preprocessing.conform import brain_box
+from prism_mri.training.loop import (
+    LoopSettings,
+    Losses,
+    Outcome,
+    Recipe,
+    Report,
+    run_loop,
+    select_device,
+)
+from prism_mri.training.model import ModelDescription, TrainingSummary, write_model
+from prism_mri.training.prior import compute_style_prior, encode_volume_style, select_style_slices
+from prism_mri.training.translator import Translator
+
+
+class AnchoredSettings(FrozenModel):
+    """Settings of the recipe; the loop's length follows from the data unless given."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 8
+    batch: Annotated[int, Field(ge=2, le=256)] = 8
+    crop: Annotated[int, Field(ge=32, multiple_of=16)] = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    patience: Annotated[int, Field(ge=1)] = 4
+    intensity_weight: float = 5.0
+    perceptual_weight: float = 0.02
+    perceptual_images: Annotated[int, Field(ge=1)] = 2
+    """Images of a batch that the perceptual loss looks at; it costs ten times the networks."""
+    kl_weight: float = 1e-3
+    cycle_weight: float = 0.1
+    max_steps_per_epoch: Annotated[int, Field(ge=1)] = 80
+
+
+class AnchoredNetworks(nn.Module):
+    """What a site fine-tunes and may send out."""
+
+    def __init__(self, style_encoder: StyleEncoder, decoder: Decoder) -> None:
+        """Hold both networks."""
+        super().__init__()
+        self.style_encoder = style_encoder
+        self.decoder = decoder
+
+
+@dataclass(frozen=True)
+class SliceSet:
+    """Slices of a split within the brain's box: images and masks ``(N, 1, H, W)``, anatomy ``(N, A, H, W)``."""
+
+    images: torch.Tensor
+    masks: torch.Tensor
+    anatomy: torch.Tensor
+
+    def crop(self, index: torch.Tensor, size: int, generator: torch.Generator) -> "SliceSet":
+        """Cut one random window for all chosen slices, mirrored left to right every other time."""
+        height, width = self.images.shape[-2:]
+        size_h, size_w = min(size, height), min(size, width)
+        top = int(torch.randint(height - size_h + 1, (1,), generator=generator))
+        left = int(torch.randint(width - size_w + 1, (1,), generator=generator))
+        mirror = bool(torch.rand(1, generator=generator) < 0.5)
+
+        def cut(tensor: torch.Tensor) -> torch.Tensor:
+            window = tensor[index, :, top : top + size_h, left : left + size_w].float()
+            return window.flip(2) if mirror else window
+
+        return SliceSet(cut(self.images), cut(self.masks), cut(self.anatomy))
+
+
+class AnchoredRecipe(Recipe):
+    """Reconstruction of a site's own slices through the frozen anatomy."""
+
+    module: AnchoredNetworks
+
+    def __init__(
+        self,
+        networks: AnchoredNetworks,
+        settings: AnchoredSettings,
+        train: SliceSet,
+        validation: SliceSet,
+    ) -> None:
+        """Keep the data; networks are on the device that the data is on."""
+        self.module = networks
+        self._settings = settings
+        self._train = train
+        self._validation = validation
+        self._perceptual = PerceptualLoss().to(train.images.device)
+
+    def set_training(self) -> None:
+        """Keep normalization statistics fixed."""
+        self.module.eval()
+
+    def compute_losses(self, generator: torch.Generator) -> Losses:
+        """Reconstruct a batch of crops; decode it under each other's style and read that style back."""
+        settings = self._settings
+        index = torch.randint(len(self._train.images), (settings.batch,), generator=generator)
+        batch = self._train.crop(index, settings.crop, generator)
+        style = self.module.style_encoder(batch.images, batch.anatomy, batch.masks)
+        sampled = style.sample(generator)
+        decoded = self.module.decoder(batch.anatomy, sampled) * batch.masks
+        swapped = sampled.detach().roll(1, dims=0)
+        foreign = self.module.decoder(batch.anatomy, swapped) * batch.masks
+        read = self.module.style_encoder(foreign, batch.anatomy, batch.masks).mean
+        few = settings.perceptual_images
+        return {
+            "l1": settings.intensity_weight * compute_masked_l1(decoded, batch.images, batch.masks),
+            "perceptual": settings.perceptual_weight
+            * self._perceptual(decoded[:few], batch.images[:few]),
+            "kl": settings.kl_weight * compute_kl(style),
+            "cycle": settings.cycle_weight * compute_style_cycle(read, swapped),
+        }
+
+    @torch.no_grad()
+    def validate(self, module: nn.Module) -> float:
+        """Return mean SSIM inside the brain of reconstructed held-out slices, data range 1."""
+        if not isinstance(module, AnchoredNetworks):
+            raise TypeError(f"expected AnchoredNetworks, got {type(module).__name__}")
+        module.eval()
+        held = self._validation
+        decoded = torch.cat(
+            [
+                module.decoder(
+                    anatomy.float(), module.style_encoder(images, anatomy.float(), masks).mean
+                )
+                for images, masks, anatomy in zip(
+                    held.images.split(8), held.masks.split(8), held.anatomy.split(8), strict=True
+                )
+            ]
+        )
+        mask = held.masks[:, 0].cpu().numpy() > 0.5
+        return compute_ssim(
+            (decoded * held.masks)[:, 0].cpu().numpy(), held.images[:, 0].cpu().numpy(), mask
+        )
+
+
+def train_anchored(
+    prepared: Path,
+    out: Path,
+    settings: AnchoredSettings,
+    *,
+    translator: Translator,
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    report: Report,
+) -> Outcome:
+    """Fine-tune style encoder and decoder on a prepared site and leave a model folder.
+
+    Args:
+        prepared: dataset that ``prism-mri prepare`` made.
+        out: model folder; with ``resume`` an interrupted run in it goes on, bit for bit on the
+            same machine.
+        settings: the recipe.
+        translator: where style encoder and decoder start from, and the anatomy encoder that stays.
+        seed: of batches, crops and style samples.
+        device: "auto", "cpu" or "cuda".
+        resume: continue from the last checkpoint.
+        report: gets one line an epoch.
+
+    Returns:
+        Length of the run and its best epoch; epoch 0 is the translator as shipped.
+
+    Raises:
+        InputError: ``out`` holds a model already, or the data cannot be used.
+        CompatibilityError: the dataset was prepared under another contract than the translator's.
+    """
+    if (out / "model.json").exists() and not resume:
+        raise InputError(f"{out} holds a model already: choose another folder, or pass --resume")
+    dataset = read_prepared(prepared)
+    if dataset.manifest.contract != translator.description.contract:
+        raise CompatibilityError(
+            f"{prepared} was prepared under another contract than the translator's: prepare it again"
+        )
+    place = select_device(device)
+    networks = AnchoredNetworks(
+        copy.deepcopy(translator.networks.style_encoder), copy.deepcopy(translator.networks.decoder)
+    )
+    networks.to(place).requires_grad_(requires_grad=True)
+    networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    anatomy_encoder = copy.deepcopy(translator.networks.anatomy_encoder).to(place)
+    train = _load(dataset.split("train"), anatomy_encoder, place)
+    validation = _load(dataset.split("validation"), anatomy_encoder, place)
+    recipe = AnchoredRecipe(networks, settings, train, validation)
+    steps = max(1, min(settings.max_steps_per_epoch, -(-len(train.images) // settings.batch)))
+    loop = LoopSettings(
+        epochs=settings.epochs,
+        steps_per_epoch=steps,
+        learning_rate=settings.learning_rate,
+        patience=settings.patience,
+        seed=seed,
+        device="cuda" if place.type == "cuda" else "cpu",
+    )
+
+    def save_best(module: nn.Module, epoch: int, score: float) -> None:
+        description = _describe(dataset, translator, loop, epoch, score)
+        tensors = _export(module, anatomy_encoder, dataset, place)
+        write_model(out, description, tensors)
+
+    configuration = {
+        "anchored": settings.model_dump(),
+        "translator": translator.digest,
+        "data": dataset.manifest.model_dump(mode="json"),
+    }
+    return run_loop(
+        recipe,
+        loop,
+        out,
+        save_best=save_best,
+        resume=resume,
+        configuration=configuration,
+        report=report,
+    )
+
+
+@torch.no_grad()
+def _load(
+    images: tuple[PreparedImage, ...], anatomy_encoder: nn.Module, device: torch.device
+) -> SliceSet:
+    """Read slices, cut to the box that holds every brain, and encode their anatomy."""
+    loaded = [image.load() for image in images]
+    slices = np.concatenate([stack for stack, _ in loaded])
+    masks = np.concatenate([mask for _, mask in loaded])
+    rows, columns = brain_box(masks)
+    pixels = torch.from_numpy(slices[:, rows, columns])[:, None].to(device)
+    inside = torch.from_numpy(masks[:, rows, columns])[:, None].to(device).float()
+    anatomy = torch.cat([anatomy_encoder(part).half() for part in pixels.split(8)])
+    return SliceSet(pixels, inside, anatomy)
+
+
+@torch.no_grad()
+def _export(
+    module: nn.Module, anatomy_encoder: nn.Module, dataset: PreparedDataset, device: torch.device
+) -> dict[str, torch.Tensor]:
+    if not isinstance(module, AnchoredNetworks):
+        raise TypeError(f"expected AnchoredNetworks, got {type(module).__name__}")
+    styles = []
+    for image in dataset.split("train"):
+        slices, mask = image.load()
+        chosen = select_style_slices(mask)
+        rows, columns = brain_box(mask[chosen])
+        cut = np.ascontiguousarray(slices[chosen][:, rows, columns])
+        anatomy = anatomy_encoder(torch.from_numpy(cut)[:, None].to(device))
+        inside = np.ascontiguousarray(mask[chosen][:, rows, columns])
+        styles.append(encode_volume_style(cut, inside, anatomy, module.style_encoder).cpu())
+    mean, deviation = compute_style_prior(styles)
+    return {**module.state_dict(), "style_prior.mean": mean, "style_prior.std": deviation}
+
+
+def _describe(
+    dataset: PreparedDataset, translator: Translator, loop: LoopSettings, epoch: int, score: float
+) -> ModelDescription:
+    manifest, networks = dataset.manifest, translator.description
+    return ModelDescription(
+        site=manifest.site,
+        modality=manifest.contract.modality,
+        contract=manifest.contract,
+        anatomy_encoder=networks.anatomy_encoder,
+        style_encoder=networks.style_encoder,
+        decoder=networks.decoder,
+        translator_digest=translator.digest,
+        people=manifest.people,
+        images=len(manifest.images),
+        slices=sum(len(item.slices) for item in dataset.items),
+        intensity_scale=float(np.mean([image.scale for image in manifest.images])),
+        training=TrainingSummary(
+            seed=loop.seed,
+            epochs=loop.epochs,
+            steps=epoch * loop.steps_per_epoch,
+            best_epoch=epoch,
+            validation_ssim=score,
+            versions={
+                "prism-mri": prism_mri.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+        ),
+    )
