@@ -102,8 +102,10 @@ def draw_anatomies(arguments: argparse.Namespace, generator: torch.Generator) ->
     for name in _PEOPLE:
         person = read_anatomy(_label_map(arguments.anatomies, name), generator)
         anatomies.append(person)
-        for copy in range(arguments.copies):
-            anatomies.append(deform_anatomy(person, generator, Population(ventricle_mm=0.5 * copy)))
+        anatomies.extend(
+            deform_anatomy(person, generator, Population(ventricle_mm=0.5 * copy))
+            for copy in range(arguments.copies)
+        )
     for index in range(arguments.template_people):
         population = Population(ventricle_mm=0.5 * (index % 5))
         anatomies.append(draw_template_person(f"template-{index}", generator, population))

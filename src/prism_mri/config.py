@@ -40,8 +40,8 @@ class PreprocessingContract(FrozenModel):
     intensity_reference: Literal["lower_quartile"] = "lower_quartile"
     """Statistic in the brain mask that is mapped to ``intensity_value``.
 
-    On T2w it lies in white matter however much fluid a brain holds, while the median wanders between
-    white and grey matter.
+    On T2w it lies in white matter however much fluid a brain holds, while the median wanders
+    between white and grey matter.
     """
     intensity_value: Positive = 0.25
     min_brain_area_mm2: Positive = 2000.0

@@ -1,4 +1,4 @@
-"""The whole path on simulated sites: simulate, prepare, train, publish, harmonize, score, report."""
+"""The whole path on simulated sites: from simulating over training and harmonizing to a report."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -42,7 +42,7 @@ class StudyPlan:
 
 
 def plan_demo(*, quick: bool, seed: int = 0) -> StudyPlan:
-    """Return the demo's plan: three sites of ten people from the embedded template, four travelling people.
+    """Return the demo's plan: three sites of ten people and four travellers, all of the template.
 
     Args:
         quick: fewer slices and the shortest training, to see the path rather than the quality.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 class PrismError(Exception):
-    """Base of every error that PRISM raises on purpose; the command line turns it into exit code 1."""
+    """Base of every error that PRISM raises on purpose; exit code 1 of the command line."""
 
 
 class InputError(PrismError):

@@ -14,7 +14,8 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "demo",
         help="run the whole path on simulated sites",
-        description="Simulate three sites, train, publish cards, harmonize, score, and write a report.",
+        description="Simulate three sites, train, publish cards, harmonize, score, and write a "
+        "report.",
         epilog="For research, not for diagnosis.",
     )
     parser.add_argument(

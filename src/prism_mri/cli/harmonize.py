@@ -14,8 +14,9 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "harmonize",
         help="harmonize images to a card's site",
-        description="Run whole volumes through the shipped anatomy encoder and the card's decoder. The output has "
-        "the input's grid and the target's intensity scale. No training is needed at the source.",
+        description="Run whole volumes through the shipped anatomy encoder and the card's decoder. "
+        "The output has the input's grid and the target's intensity scale. No training is needed "
+        "at the source.",
         epilog="For research, not for diagnosis.",
     )
     parser.add_argument(
@@ -51,7 +52,8 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser.add_argument(
         "--brain-mask",
         metavar="FILE|PATTERN",
-        help="brain mask: a file, or a pattern with {dir}, {stem}, {sub}, {ses}; not needed for stripped images",
+        help="brain mask: a file, or a pattern with {dir}, {stem}, {sub}, {ses}; not needed for "
+        "stripped images",
     )
     parser.add_argument(
         "--outside",

@@ -1,4 +1,7 @@
-"""``prism-mri``: argument parsing, logging, exit codes. Nothing heavy is imported before a command runs."""
+"""``prism-mri``: argument parsing, logging, exit codes.
+
+Nothing heavy is imported before a command runs.
+"""
 
 import argparse
 import logging

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, plain lines otherwise, with an estimate of the time left."""
+"""Progress on stderr, with an estimate of the time left: a bar on a terminal, else plain lines."""
 
 import sys
 import time

@@ -14,9 +14,10 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "simulate",
         help="simulate sites and travelling people as BIDS datasets with truth",
-        description="Simulate T2w volumes of several sites from the embedded template anatomy, randomly deformed, "
-        "or from a folder of FreeSurfer-style label maps. Each site becomes a BIDS dataset; travelling people, "
-        "scanned at every site, become another with one session a scanner.",
+        description="Simulate T2w volumes of several sites from the embedded template anatomy, "
+        "randomly deformed, or from a folder of FreeSurfer-style label maps. Each site becomes a "
+        "BIDS dataset; travelling people, scanned at every site, become another with one session "
+        "a scanner.",
         epilog="For research, not for diagnosis.",
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to make")

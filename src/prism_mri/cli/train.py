@@ -14,8 +14,9 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "train",
         help="train on a prepared site",
-        description="Fine-tune style encoder and decoder on a prepared site. The anatomy encoder stays the shipped "
-        "one, so that every site speaks of the same anatomy. Interrupted runs go on with --resume.",
+        description="Fine-tune style encoder and decoder on a prepared site. The anatomy encoder "
+        "stays the shipped one, so that every site speaks of the same anatomy. Interrupted runs go "
+        "on with --resume.",
         epilog="For research, not for diagnosis.",
     )
     parser.add_argument(

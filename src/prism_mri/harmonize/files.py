@@ -1,4 +1,4 @@
-"""Harmonize files: find inputs, refuse what cannot work before any work, write volumes and sidecars."""
+"""Harmonize files: find inputs, refuse early what cannot work, write volumes and sidecars."""
 
 import json
 import logging
@@ -40,7 +40,8 @@ class HarmonizeOptions:
 
     Attributes:
         style: see :func:`prism_mri.harmonize.volume.harmonize_volume`.
-        outside: what stands outside the brain of an image that was not stripped: "zero", or "keep" for the source
+        outside: what stands outside the brain of an image that was not stripped: "zero", or "keep"
+            for the source
             in the target's intensity scale.
         brain_mask: mask file, or pattern with ``{dir}``, ``{stem}``, ``{sub}``, ``{ses}``.
         seed: of "sample".

@@ -1,4 +1,4 @@
-"""The main path: conform → encode anatomy → take the target's style → decode → back to the native grid."""
+"""The main path: conform → anatomy → the target's style → decode → back to the native grid."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -59,8 +59,9 @@ def harmonize_volume(
         mask: ``(I, J, K)`` brain in the same order.
         card: the target's.
         anatomy_encoder: of the translator that the card names, in evaluation mode.
-        style: "uniform" takes the target's mean style, "image" what the target's style encoder reads from this
-            image, held within two standard deviations of the target's own, "sample" draws from the target's.
+        style: "uniform" takes the target's mean style, "image" what the target's style encoder
+            reads from this image, held within two standard deviations of the target's own, "sample"
+            draws from the target's.
         generator: source of randomness for "sample".
 
     Returns:

@@ -39,14 +39,16 @@ def find_warnings(
     millilitres = float(mask.sum()) * pixel_ml
     if not BRAIN_ML[0] <= millilitres <= BRAIN_ML[1]:
         found.append(
-            f"the brain mask holds {millilitres:.0f} ml, expected {BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f}: "
+            f"the brain mask holds {millilitres:.0f} ml, expected {BRAIN_ML[0]:.0f} to "
+            f"{BRAIN_ML[1]:.0f}: "
             "part of the brain, or a mask that is wrong?"
         )
     found += _check_tissues(slices, mask, anatomy)
     correlation = compute_self_correlation(slices, mask, anatomy, card)
     if correlation < MIN_CORRELATION:
         found.append(
-            f"anatomy and style explain the image poorly (correlation {correlation:.2f}, expected at least "
+            f"anatomy and style explain the image poorly (correlation {correlation:.2f}, expected "
+            "at least "
             f"{MIN_CORRELATION}): look at the result before using it"
         )
     return tuple(found)
@@ -56,7 +58,7 @@ def find_warnings(
 def compute_self_correlation(
     slices: SliceStack, mask: MaskStack, anatomy: torch.Tensor, card: SiteCard
 ) -> float:
-    """Return the correlation, inside the brain, of the source with its decoding under its own style."""
+    """Return the correlation in the brain of the source with its decoding under its own style."""
     chosen = select_style_slices(mask)
     style = encode_volume_style(slices[chosen], mask[chosen], anatomy[chosen], card.style_encoder)
     decoded = card.decoder(anatomy[chosen], style.expand(len(chosen), -1))[:, 0].numpy()
@@ -68,11 +70,13 @@ def _check_resolution(spacing_mm: tuple[float, float, float]) -> list[str]:
     found = []
     if max(spacing_mm[:2]) > MAX_IN_PLANE_MM:
         found.append(
-            f"pixels of {max(spacing_mm[:2]):.2f} mm are coarser than the {MAX_IN_PLANE_MM} mm that were tried"
+            f"pixels of {max(spacing_mm[:2]):.2f} mm are coarser than the {MAX_IN_PLANE_MM} mm "
+            "that were tried"
         )
     if spacing_mm[2] > MAX_SLICE_MM:
         found.append(
-            f"slices lie {spacing_mm[2]:.1f} mm apart, more than the {MAX_SLICE_MM} mm that were tried"
+            f"slices lie {spacing_mm[2]:.1f} mm apart, more than the {MAX_SLICE_MM} mm that were "
+            "tried"
         )
     return found
 
@@ -90,5 +94,6 @@ def _check_tissues(slices: SliceStack, mask: MaskStack, anatomy: torch.Tensor) -
     if csf > gm > wm:
         return []
     return [
-        f"tissues are not in the order of T2w (CSF {csf:.2f}, GM {gm:.2f}, WM {wm:.2f}): is it another modality?"
+        f"tissues are not in the order of T2w (CSF {csf:.2f}, GM {gm:.2f}, WM {wm:.2f}): is it "
+        "another modality?"
     ]

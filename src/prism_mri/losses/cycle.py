@@ -1,4 +1,4 @@
-"""Style cycle: what the style encoder reads from a decoded image is the style it was decoded with."""
+"""Style cycle: the style read from a decoded image is the one that it was decoded with."""
 
 import torch
 
@@ -6,7 +6,7 @@ from prism_mri.types import StyleBatch
 
 
 def compute_style_cycle(read: StyleBatch, given: StyleBatch) -> torch.Tensor:
-    """Return the mean absolute difference between the style read from an image and the one that made it.
+    """Return the mean absolute difference of the style read from an image and the one given to it.
 
     Source:
         Galada et al. 2024, section 2.2 (cycle-consistency L1 of the style representation).

@@ -25,7 +25,7 @@ class AnatomyEncoder(nn.Module):
     """
 
     def __init__(self, *, width: int, free_channels: int) -> None:
-        """Build the network with ``width`` channels at full resolution (then 2, 4 and 6 times as many)."""
+        """Build the network: ``width`` channels at full resolution, then 2, 4 and 6 times that."""
         super().__init__()
         widths = (width, 2 * width, 4 * width, 6 * width)
         self.encode = nn.ModuleList(

@@ -17,7 +17,7 @@ class Decoder(nn.Module):
     """
 
     def __init__(self, *, anatomy_channels: int, style_dim: int, width: int) -> None:
-        """Build the network with ``width`` channels at full resolution (then 2 and 4 times as many)."""
+        """Build the network: ``width`` channels at full resolution, then 2 and 4 times that."""
         super().__init__()
         widths = (width, 2 * width, 4 * width)
         self.encode = nn.ModuleList(

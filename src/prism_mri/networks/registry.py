@@ -1,4 +1,4 @@
-"""Networks by registered name with typed, bounded arguments: all that a site card can ask to be built."""
+"""Networks by registered name with typed, bounded arguments: all that a card can ask to build."""
 
 from typing import Annotated, Literal
 

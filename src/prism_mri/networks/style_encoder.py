@@ -42,7 +42,7 @@ class StyleEncoder(nn.Module):
     """
 
     def __init__(self, *, width: int, style_dim: int) -> None:
-        """Build the network with ``width`` channels at full resolution and a latent of ``style_dim``."""
+        """Build the network: ``width`` channels at full resolution, a latent of ``style_dim``."""
         super().__init__()
         self.stages = nn.ModuleList(
             [
@@ -77,7 +77,7 @@ class StyleEncoder(nn.Module):
 
 
 def _pool(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return weighted means, ``(B, T * C)``, of feature maps ``(B, C, H, W)`` under weights ``(B, T, H, W)``."""
+    """Return means ``(B, T * C)`` of features ``(B, C, H, W)`` under weights ``(B, T, H, W)``."""
     total = weights.sum(dim=(2, 3)).unsqueeze(-1)
     sums = torch.einsum("bchw,bthw->btc", features, weights)
     return (sums / (total + _EPSILON)).flatten(1)

@@ -1,4 +1,4 @@
-"""Anatomies: tissue label maps of people, from the embedded template or from a folder of label maps."""
+"""Anatomies: tissue maps of people, from the embedded template or from a folder of label maps."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,7 +60,7 @@ class Population:
 
 
 def read_label_map(path: Path) -> tuple[np.ndarray, Affine]:
-    """Read a FreeSurfer-style label map and return tissue indices ``(I, J, K)`` in RAS and the affine.
+    """Read a FreeSurfer-style label map as tissue indices ``(I, J, K)`` in RAS and its affine.
 
     Raises:
         InputError: it holds no brain labels (1–499), or its voxels are not about 1 mm.
@@ -133,7 +133,7 @@ def draw_template_person(
 
 
 def _label_largest(fractions: torch.Tensor) -> torch.Tensor:
-    """Return the role of the largest of three fractions ``(3, I, J, K)`` where they fill half a voxel, uint8."""
+    """Return the role of the largest of ``(3, I, J, K)`` fractions where they fill half a voxel."""
     csf, gm, wm = fractions
     label = torch.where(gm >= csf, Role.GM, Role.CSF)
     label = torch.where(wm > torch.maximum(csf, gm), Role.WM, label)

@@ -163,8 +163,8 @@ def _check_plan(plan: CohortPlan, out: Path) -> _Roster:
         raise InputError(f"no label map named {', '.join(missing)} in {plan.anatomies}")
     if len(travelling) < plan.travelling or not own:
         raise InputError(
-            f"{plan.anatomies} holds {len(paths)} label maps: too few for {plan.travelling} travelling people "
-            "and at least one at the sites"
+            f"{plan.anatomies} holds {len(paths)} label maps: too few for {plan.travelling} "
+            "travelling people and at least one at the sites"
         )
     return _Roster(tuple(paths[n] for n in own), tuple(paths[n] for n in travelling))
 
@@ -213,7 +213,7 @@ def _scan_traveller(
     targets: Sequence[Protocol],
     dataset: Path,
 ) -> None:
-    """Scan one person at one scanner, and render every target's view of the person on the same grid."""
+    """Scan one person at one scanner, and render every target's view on the same grid."""
     session = _generator(plan.seed, f"{anatomy.person}-{scanner.name}", 0)
     grid = place_grid(anatomy, scanner, session, margin_mm=_MARGIN_MM)
     thickness = scanner.slice_thickness_mm

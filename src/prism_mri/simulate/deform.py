@@ -38,8 +38,9 @@ class Deformation:
         return _sample(volume, fine, mode)
 
     def compute_jacobian(self) -> torch.Tensor:
-        """Return the Jacobian determinant of the map on the coarse grid, ``(i, j, k)``; positive everywhere for a
-        diffeomorphism.
+        """Return the Jacobian determinant of the map on the coarse grid, ``(i, j, k)``.
+
+        It is positive everywhere for a diffeomorphism.
         """
         steps = [
             (size - 1) / (n - 1)
@@ -51,9 +52,10 @@ class Deformation:
                 for component in self.displacement.double()
             ]
         )
-        return torch.linalg.det(
+        determinant: torch.Tensor = torch.linalg.det(
             (gradient + torch.eye(3)[..., None, None, None]).permute(2, 3, 4, 0, 1)
         )
+        return determinant
 
 
 def draw_deformation(
@@ -114,7 +116,7 @@ def gaussian_kernel(sigma: float) -> torch.Tensor:
 
 
 def convolve_axis(volumes: torch.Tensor, kernel: torch.Tensor, axis: int) -> torch.Tensor:
-    """Convolve along one axis of a tensor with a symmetric kernel of odd length, edges replicated."""
+    """Convolve along one axis with a symmetric kernel of odd length, edges replicated."""
     radius = len(kernel) // 2
     size = volumes.shape[axis]
     index = torch.arange(-radius, size + radius).clamp(0, size - 1)

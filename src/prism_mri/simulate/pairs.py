@@ -1,4 +1,7 @@
-"""Pairs of slices for the translator: one anatomy under two random contrasts, drawn on the fly in two dimensions."""
+"""Pairs of slices for the translator: one anatomy under two random contrasts.
+
+They are drawn on the fly in two dimensions.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -162,7 +165,7 @@ def _list_slices(tissue: torch.Tensor) -> torch.Tensor:
 
 
 def _warp_labels(slab: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-    """Cut a random, warped window of ``size`` pixels from ``(D, I, J)`` labels, centred within the brain."""
+    """Cut a random, warped window of ``size`` pixels, centred in the brain, from ``(D, I, J)``."""
     u = torch.rand(8, generator=generator) * 2 - 1
     occupied = torch.nonzero(slab[_SLAB // 2])
     centre = occupied[int(torch.randint(len(occupied), (1,), generator=generator))].float()
@@ -202,7 +205,7 @@ def _draw_slice_profile(generator: torch.Generator) -> torch.Tensor:
     """Return weights of the slab's 1 mm slices for a random thickness of 1 to 5 mm."""
     thickness = 1 + 4 * float(torch.rand(1, generator=generator)) ** 1.5
     distance = (torch.arange(_SLAB) - _SLAB // 2).abs()
-    weights = (thickness / 2 + 0.5 - distance).clamp(0, 1)
+    weights: torch.Tensor = (thickness / 2 + 0.5 - distance).clamp(0, 1)
     return weights / weights.sum()
 
 

@@ -36,7 +36,7 @@ class Protocol(FrozenModel):
     """Stored intensity of the brain's median signal."""
 
     def digest(self) -> str:
-        """Return a SHA-256 of all settings, so that a result can name exactly what made its images."""
+        """Return a SHA-256 of all settings, so that a result can name what made its images."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
@@ -65,7 +65,10 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
         ),
     )
 }  # fmt: skip
-"""Field, TR and TE of guys and hh as published by IXI; of iop and adni, and all defects, plausible choices."""
+"""Field, TR and TE of guys and hh are as published by IXI.
+
+Those of iop and adni, and all defects, are plausible choices.
+"""
 
 
 def get_protocol(name: str) -> Protocol:
@@ -89,7 +92,7 @@ def draw_unseen_protocol(name: str, generator: torch.Generator) -> Protocol:
         name: the scanner's name.
         generator: source of randomness.
     """
-    uniform = torch.rand(10, generator=generator).tolist()
+    uniform: list[float] = torch.rand(10, generator=generator).tolist()
 
     def between(index: int, low: float, high: float, digits: int = 3) -> float:
         return round(low + (high - low) * uniform[index], digits)

@@ -1,4 +1,4 @@
-"""The scanner: an anatomy and a protocol → an image on a grid, with the scanner's defects or without."""
+"""The scanner: an anatomy and a protocol → an image on a grid, with defects or without."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class TissueMaps:
-    """Truth on a grid: brain mask (bool) and segmentation (uint8: 1 CSF, 2 GM, 3 WM), ``(I, J, K)``."""
+    """Truth, ``(I, J, K)``: brain mask (bool) and segmentation (uint8: 1 CSF, 2 GM, 3 WM)."""
 
     brain: torch.Tensor
     segmentation: torch.Tensor
@@ -38,7 +38,7 @@ class TissueMaps:
 def place_grid(
     anatomy: Anatomy, protocol: Protocol, generator: torch.Generator, *, margin_mm: float
 ) -> Grid:
-    """Lay a protocol's grid over a head as a technician would: centred to ±3 mm, tilted by up to ±4°.
+    """Lay a protocol's grid over a head as a technician would: centred to ±3 mm, tilted to ±4°.
 
     Args:
         anatomy: whose head.
@@ -107,7 +107,10 @@ def add_scanner_defects(
 
 
 def draw_bias_field(grid: Grid, std: float, generator: torch.Generator) -> torch.Tensor:
-    """Draw a multiplicative field, ``(I, J, K)``, smooth over about 80 mm, log-normal with standard deviation ``std``."""
+    """Draw a multiplicative field, ``(I, J, K)``, smooth over about 80 mm.
+
+    Its logarithm has mean 0 and standard deviation ``std`` over the grid.
+    """
     extent = np.linalg.norm(grid.affine[:3, :3], axis=0) * np.array(grid.shape)
     knots = tuple(max(2, round(float(size) / 80) + 2) for size in extent)
     field = functional.interpolate(
@@ -163,11 +166,12 @@ def _image_on_grid(
     thickness_mm: float,
     blur_mm: float = _PARTIAL_VOLUME_MM,
 ) -> torch.Tensor:
-    """Sample ``(C, I', J', K')`` volumes of an anatomy on a grid: box over the slice, Gaussian within it."""
+    """Sample ``(C, I', J', K')`` volumes on a grid: box over the slice, Gaussian within it."""
     spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
     parts = min(max(1, round(thickness_mm)), _MAX_SUBSLICES)
     offsets = ((np.arange(parts) + 0.5) / parts - 0.5) * thickness_mm / spacing[2]
-    slab = sum(_sample(volumes, anatomy, grid, float(offset)) for offset in offsets) / parts
+    samples = (_sample(volumes, anatomy, grid, float(offset)) for offset in offsets)
+    slab = sum(samples, start=torch.zeros(())) / parts
     return smooth(slab, (blur_mm / float(spacing[0]), blur_mm / float(spacing[1]), 0.0))
 
 

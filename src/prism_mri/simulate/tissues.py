@@ -79,7 +79,10 @@ TISSUES: Final[tuple[Tissue, ...]] = (
     _tissue("blood", 0.15, (1400, 60), (1600, 50), _O, (502, 514)),
     _tissue("nerve", 0.70, (800, 80), (900, 70), _O, (512, 530)),
 )
-"""Relaxation of CSF, cortex and white matter as in DESIGN; deep structures set relative to them: more iron, shorter T2."""
+"""Relaxation of CSF, cortex and white matter as in DESIGN.
+
+Deep structures are set relative to them: more iron, shorter T2.
+"""
 
 TISSUE_INDEX: Final = {tissue.name: index for index, tissue in enumerate(TISSUES)}
 ROLES: Final = torch.tensor([int(tissue.role) for tissue in TISSUES], dtype=torch.uint8)

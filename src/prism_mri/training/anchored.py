@@ -1,4 +1,4 @@
-"""Recipe ``anchored``: a site keeps the shipped anatomy encoder and fine-tunes style encoder and decoder.
+"""Recipe ``anchored``: a site keeps the shipped anatomy encoder and fine-tunes the rest.
 
 The anatomy encoder is frozen, so the anatomy of every slice is computed once. Normalization
 statistics stay those of the translator: a site's few people change weights, not what the
@@ -71,7 +71,7 @@ class AnchoredNetworks(nn.Module):
 
 @dataclass(frozen=True)
 class SliceSet:
-    """Slices of a split within the brain's box: images and masks ``(N, 1, H, W)``, anatomy ``(N, A, H, W)``."""
+    """Slices of a split in the brain's box, ``(N, C, H, W)``: images, masks, anatomy."""
 
     images: torch.Tensor
     masks: torch.Tensor
@@ -116,7 +116,7 @@ class AnchoredRecipe(Recipe):
         self.module.eval()
 
     def compute_losses(self, generator: torch.Generator) -> Losses:
-        """Reconstruct a batch of crops; decode it under each other's style and read that style back."""
+        """Reconstruct a batch of crops; decode it under each other's style; read that back."""
         settings = self._settings
         index = torch.randint(len(self._train.images), (settings.batch,), generator=generator)
         batch = self._train.crop(index, settings.crop, generator)
@@ -194,7 +194,8 @@ def train_anchored(
     dataset = read_prepared(prepared)
     if dataset.manifest.contract != translator.description.contract:
         raise CompatibilityError(
-            f"{prepared} was prepared under another contract than the translator's: prepare it again"
+            f"{prepared} was prepared under another contract than the translator's: prepare it "
+            "again"
         )
     place = select_device(device)
     networks = AnchoredNetworks(

@@ -1,4 +1,4 @@
-"""The one training loop: recipes say what to train on and how to score it, the loop does the rest."""
+"""The one training loop: recipes say what to train on and how to score it, it does the rest."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ class LoopSettings(FrozenModel):
     """Epochs without a better validation score after which training stops."""
     seed: int = 0
     weight_averaging: Fraction = 0.99
-    """Decay of the exponential moving average of the weights, which is what is validated and kept."""
+    """Decay of the weights' exponential moving average, which is what is validated and kept."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     bfloat16: Literal["auto", "on", "off"] = "auto"
 
@@ -119,7 +119,7 @@ def run_loop(
     configuration: Mapping[str, Any] | None = None,
     report: Report = _LOGGER.info,
 ) -> Outcome:
-    """Train, validate after each epoch, keep the best, stop early, and leave a checkpoint to resume from.
+    """Train, validate after each epoch, keep the best, stop early, leave a checkpoint to resume.
 
     Args:
         recipe: what to train on what; already on its device.
@@ -232,7 +232,7 @@ def _run_epoch(
 
 
 def one_cycle(step: int, total: int, *, warm_up: float = 0.15) -> float:
-    """Return the learning rate's factor at a step: a cosine rise from 1/25, then a cosine fall to 1e-3.
+    """Return the learning rate's factor at a step: cosine rise from 1/25, cosine fall to 1e-3.
 
     Source:
         Smith & Topin 2018, Super-convergence.
@@ -255,8 +255,8 @@ def _resume(
     stored = read_checkpoint(checkpoint, modules=state, optimizer=optimizer, generator=generator)
     if stored.pop("configuration") != digest:
         raise InputError(
-            f"cannot resume from {checkpoint}: it was written under other settings or data: use the same, or "
-            "train anew without --resume"
+            f"cannot resume from {checkpoint}: it was written under other settings or data: use "
+            "the same, or train anew without --resume"
         )
     return _Progress(**stored)
 
@@ -277,4 +277,5 @@ def _describe_epoch(
     left = seconds / (progress.epoch - first) * (settings.epochs - progress.epoch)
     losses = " ".join(f"{name} {value:.4f}" for name, value in terms.items())
     mark = " *" if progress.best_epoch == progress.epoch else ""
-    return f"epoch {progress.epoch}/{settings.epochs}: {losses} | score {score:.4f}{mark} | {left:.0f} s left"
+    epoch = f"epoch {progress.epoch}/{settings.epochs}"
+    return f"{epoch}: {losses} | score {score:.4f}{mark} | {left:.0f} s left"

@@ -13,12 +13,12 @@ STYLE_SLICES = 16
 
 
 def select_style_slices(mask: MaskStack) -> np.ndarray:
-    """Return indices of the slices to read a volume's style from: well filled, evenly spread, at most 16."""
+    """Return indices of the slices to read a style from: well filled, evenly spread, at most 16."""
     area = mask.sum(axis=(1, 2))
     useful = np.flatnonzero(area >= 0.3 * area.max())
-    return useful[
-        np.linspace(0, len(useful) - 1, min(STYLE_SLICES, len(useful))).round().astype(int)
-    ]
+    spread = np.linspace(0, len(useful) - 1, min(STYLE_SLICES, len(useful)))
+    chosen: np.ndarray = useful[spread.round().astype(int)]
+    return chosen
 
 
 @torch.no_grad()
@@ -37,11 +37,12 @@ def encode_volume_style(
     masks = torch.from_numpy(mask)[:, None].to(anatomy.device).float()
     style = style_encoder(images, anatomy, masks).mean
     weights = masks.sum(dim=(1, 2, 3))
-    return (style * weights[:, None]).sum(0) / weights.sum()
+    mean: torch.Tensor = (style * weights[:, None]).sum(0) / weights.sum()
+    return mean
 
 
 def compute_style_prior(styles: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation over volumes, ``(Z,)`` each; the deviation of one volume is 0."""
+    """Return mean and standard deviation over volumes, ``(Z,)`` each; of one volume it is 0."""
     stacked = torch.stack(list(styles))
     deviation = stacked.std(0) if len(stacked) > 1 else torch.zeros_like(stacked[0])
     return stacked.mean(0), deviation

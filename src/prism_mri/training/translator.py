@@ -58,7 +58,7 @@ class TranslatorDescription(FrozenModel):
     style_encoder: StyleEncoderSpec = StyleEncoderSpec()
     decoder: DecoderSpec = DecoderSpec()
     contract: PreprocessingContract = PreprocessingContract()
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
 
 
 class TranslatorSettings(FrozenModel):
@@ -113,7 +113,7 @@ class TranslatorRecipe(Recipe):
         source: PairSource,
         validation: Sequence[PairBatch],
     ) -> None:
-        """Keep the source of training pairs and fixed validation batches; networks are on their device."""
+        """Keep the source of training pairs and fixed validation batches, and the networks."""
         self.module = networks
         self._settings = settings
         self._source = source
