@@ -15,7 +15,7 @@ _MAX_SLOPE = 3.0
 def add_native_detail(
     decoded: SliceStack, conformed: Conformed, native: VolumeArray, mask: MaskArray
 ) -> VolumeArray:
-    """Return decoded slices on the native grid, with the source's finer detail in the target's contrast.
+    """Return decoded slices on the native grid, with the source's detail in the target's contrast.
 
     Where conforming interpolated, what it removed from the source, ``x − restore(conform(x))``, is
     added back, multiplied by the local slope of decoded against source intensity, so that detail
@@ -34,17 +34,17 @@ def add_native_detail(
         He et al. 2013, Guided image filtering, for the local linear model.
     """
     transform = conformed.transform
-    restored = transform.restore(decoded)
+    restored = transform.restore_brain(decoded, conformed.mask)
     if not transform.is_identity:
         slope = compute_local_slope(conformed.slices, decoded, conformed.mask.astype(np.float32))
         scaled = np.where(mask, native / np.float32(conformed.scale), np.float32(0))
-        lost = scaled - transform.restore(conformed.slices)
-        restored = restored + transform.restore(slope) * lost
+        lost = scaled - transform.restore_brain(conformed.slices, conformed.mask)
+        restored = restored + transform.restore_brain(slope, conformed.mask) * lost
     return np.where(mask, np.maximum(restored, 0), np.float32(0)).astype(np.float32)
 
 
 def compute_local_slope(source: SliceStack, decoded: SliceStack, mask: SliceStack) -> SliceStack:
-    """Return the least-squares slope of decoded against source intensity in 5×5 windows, ``(K, H, W)``.
+    """Return the least-squares slope of decoded against source in 5×5 windows, ``(K, H, W)``.
 
     Flat windows have slope 0 (a small ridge decides), so noise is not carried over; the slope is
     held in [−3, 3].
