@@ -68,19 +68,20 @@ def read_checkpoint(
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         for name, module in modules.items():
             module.load_state_dict(_select(tensors, f"{name}/"))
+        _restore_optimizer(optimizer, _select(tensors, "optimizer/"))
+        generator.set_state(tensors["generator"])
     except (
         OSError,
         safetensors.SafetensorError,
         KeyError,
-        json.JSONDecodeError,
+        TypeError,
+        ValueError,
         RuntimeError,
     ) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"cannot resume from {path}: {reason}: train anew without --resume"
         ) from error
-    _restore_optimizer(optimizer, _select(tensors, "optimizer/"))
-    generator.set_state(tensors["generator"])
     return progress
 
 

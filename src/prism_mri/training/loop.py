@@ -153,7 +153,10 @@ def run_loop(
     checkpoint, progress = folder / CHECKPOINT_NAME, _Progress()
     if resume and checkpoint.exists():
         progress = _resume(checkpoint, digest, state, optimizer, generator)
+        _trim_log(folder / LOG_NAME, progress.epoch)
     else:
+        # An earlier run's checkpoint must not be what this run is resumed from.
+        checkpoint.unlink(missing_ok=True)
         (folder / LOG_NAME).unlink(missing_ok=True)
         # What the run starts from is a candidate too: training can never end below it.
         progress.best_score = recipe.validate(averaged.module)
@@ -262,8 +265,16 @@ def _resume(
 
 
 def _append_log(path: Path, entry: Mapping[str, float]) -> None:
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({key: round(value, 6) for key, value in entry.items()}) + "\n")
+    earlier = path.read_bytes() if path.exists() else b""
+    line = json.dumps({key: round(value, 6) for key, value in entry.items()}) + "\n"
+    write_whole(path, earlier + line.encode(), overwrite=True)
+
+
+def _trim_log(path: Path, epochs: int) -> None:
+    """Drop what an interrupted run logged after its last checkpoint: it is trained again."""
+    if path.exists():
+        lines = path.read_bytes().splitlines(keepends=True)
+        write_whole(path, b"".join(lines[:epochs]), overwrite=True)
 
 
 def _describe_epoch(
