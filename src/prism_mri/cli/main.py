@@ -73,6 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             logging.getLogger(__name__).exception("traceback")
         sys.stderr.write(f"prism-mri: error: {error}\n")
         return EXIT_INPUT
+    except OSError as error:
+        # What a library call met outside our own readers and writers, which name file and remedy.
+        name = f" {error.filename}" if error.filename else ""
+        sys.stderr.write(f"prism-mri: error: {error.strerror or error}{name}\n")
+        return EXIT_INPUT
     except KeyboardInterrupt:
         sys.stderr.write("prism-mri: interrupted\n")
         return EXIT_INTERRUPTED

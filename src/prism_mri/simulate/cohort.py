@@ -124,6 +124,7 @@ def simulate_cohort(
                 _simulate_subject(plan, roster, protocol, index, root / protocol.name)
                 done += 1
                 progress(done, total)
+            _write_participants(root / protocol.name)
         if plan.travelling:
             _describe_dataset(root / "travelling", "Simulated travelling people")
         for index in range(plan.travelling):
@@ -132,6 +133,7 @@ def simulate_cohort(
                 _scan_traveller(plan, traveller, scanner, protocols, root / "travelling")
                 done += 1
                 progress(done, total)
+            _write_participants(root / "travelling")
         write_json(root / "simulation.json", _describe(plan, [*protocols, *unseen]))
         root.rename(out)
 
@@ -288,6 +290,12 @@ def _describe_dataset(dataset: Path, name: str) -> None:
     write_dataset_description(truth, f"{name}: truth", derivative=True)
     table = "index\tname\n0\tbackground\n1\tCSF\n2\tGM\n3\tWM\n"
     write_whole(truth / "dseg.tsv", table.encode())
+
+
+def _write_participants(dataset: Path) -> None:
+    people = sorted(folder.name for folder in dataset.glob("sub-*"))
+    text = "participant_id\n" + "".join(f"{person}\n" for person in people)
+    write_whole(dataset / "participants.tsv", text.encode(), overwrite=True)
 
 
 def _describe(plan: CohortPlan, protocols: Sequence[Protocol]) -> Mapping[str, object]:
