@@ -100,16 +100,16 @@ class Payload:
         return (setattr, (Payload, "ran", True))
 
 
-@pytest.mark.parametrize("write", [torch.save, lambda what, path: path.write_bytes(dumps(what))])
+def save_pickle(what, path):
+    path.write_bytes(pickle.dumps(what))
+
+
+@pytest.mark.parametrize("write", [torch.save, save_pickle])
 def test_a_pickle_is_refused_and_not_run(tmp_path, write):
     write({"state": Payload()}, tmp_path / "c")
     with pytest.raises(InputError, match=r"cannot resume from .*/c: .*: train anew"):
         read_checkpoint(tmp_path / "c", **vars(make_run()))
     assert not Payload.ran
-
-
-def dumps(what):
-    return pickle.dumps(what)
 
 
 def drop(content, *names):
@@ -122,7 +122,7 @@ def drop(content, *names):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda content: b"",
+        lambda _: b"",
         lambda content: content[:5],
         lambda content: content[: len(content) // 2],
         lambda content: content[:-1],

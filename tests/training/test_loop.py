@@ -1,8 +1,7 @@
-"""The loop: it learns, keeps the best, stops, and goes on after an interruption as if there were none."""
+"""The loop: it learns, keeps the best, stops, and goes on as if nothing had interrupted it."""
 
 import json
 import math
-import random
 import runpy
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -99,7 +99,7 @@ def test_the_loss_falls_and_the_numbers_are_found(train, bfloat16):
 
 def test_what_is_validated_and_kept_is_the_moving_average_of_the_weights(tmp_path):
     recipe, weights, kept = LinearRecipe(), [], []
-    recipe.compute_losses = lambda generator: (  # noqa: ARG005
+    recipe.compute_losses = lambda _: (
         weights.append(recipe.module.weight.detach().clone())
         or {"fit": (recipe.module.weight - TARGET).square().sum()}
     )
@@ -107,8 +107,8 @@ def test_what_is_validated_and_kept_is_the_moving_average_of_the_weights(tmp_pat
         recipe,
         settings(epochs=1, steps_per_epoch=3, weight_averaging=0.75),
         tmp_path,
-        save_best=lambda module, epoch, score: kept.append(module.weight.detach().clone()),
-        report=lambda line: None,
+        save_best=lambda module, *_: kept.append(module.weight.detach().clone()),
+        report=lambda _: None,
     )
     after = [*weights[1:], recipe.module.weight.detach()]
     expected = after[0]
@@ -124,7 +124,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(train):
     assert not torch.equal(first, train(LinearRecipe(), seed=2).saved[-1][2])
 
 
-# --- best, early stopping, what is left ------------------------------------------------------------
+# --- best, early stopping, what is left -----------------------------------------------------------
 
 
 def test_every_better_score_is_kept_and_the_start_is_a_candidate(train):
@@ -253,8 +253,11 @@ def raise_at(number):
 
 @pytest.mark.parametrize(
     ("hook", "number"),
-    [("on_step", 1), ("on_step", 5), ("on_step", 12), ("on_validate", 1), ("on_validate", 3)]
-    + [("report", 1), ("report", 2), ("report", 3), ("report", 5)],
+    [
+        *(("on_step", number) for number in (1, 5, 12)),
+        *(("on_validate", number) for number in (1, 3)),
+        *(("report", number) for number in (1, 2, 3, 5)),
+    ],
 )
 def test_an_interrupted_run_goes_on_bit_for_bit(tiny, at_once, tmp_path, hook, number):
     with pytest.raises(KeyboardInterrupt):
@@ -334,13 +337,13 @@ def test_a_new_run_does_not_leave_an_old_checkpoint_to_be_resumed(tiny, at_once,
 
 
 def test_a_run_that_is_killed_goes_on_bit_for_bit(tiny, tmp_path):
-    epochs = 60
+    epochs = 30
     tiny.run(tmp_path / "once", epochs=epochs)
-    moments = random.Random(11)
+    moments = np.random.default_rng(11)
     command = [sys.executable, str(SCRIPT), str(tmp_path / "killed"), str(epochs)]
     for _ in range(2):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            for _ in range(moments.randrange(3, 15)):
+            for _ in range(moments.integers(2, 8)):
                 process.stdout.readline()
             time.sleep(moments.uniform(0, 0.03))
             process.kill()

@@ -57,7 +57,8 @@ def test_a_better_model_replaces_an_earlier_one(folder):
 
 def test_the_description_can_be_read_without_this_program(folder):
     content = json.loads((folder / "model.json").read_text())
-    assert (content["site"], content["recipe"], content["schema_version"]) == ("guys", "anchored", 1)
+    assert (content["site"], content["recipe"]) == ("guys", "anchored")
+    assert content["schema_version"] == 1
     assert content["contract"]["shape"] == [64, 96]
 
 
@@ -99,7 +100,12 @@ def test_damaged_weights_are_refused(folder, keep):
 
 @pytest.mark.parametrize(
     "change",
-    [{"site": "Guy's"}, {"translator_digest": "xy"}, {"intensity_scale": float("nan")}, {"extra": 1}],
+    [
+        {"site": "Guy's"},
+        {"translator_digest": "xy"},
+        {"intensity_scale": float("nan")},
+        {"extra": 1},
+    ],
 )
 def test_no_impossible_description_is_made(change):
     with pytest.raises(ValidationError):
