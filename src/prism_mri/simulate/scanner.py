@@ -126,13 +126,10 @@ def draw_bias_field(grid: Grid, std: float, generator: torch.Generator) -> torch
 def compute_truth(anatomy: Anatomy, grid: Grid, *, thickness_mm: float) -> TissueMaps:
     """Return brain mask and segmentation of an anatomy on a grid, by majority within each voxel."""
     roles = anatomy.compute_roles()
-    maps = [roles != Role.OUTSIDE, roles == Role.CSF, roles == Role.GM, roles == Role.WM]
-    inside, *tissues = (
-        _image_on_grid(present.float()[None], anatomy, grid, thickness_mm=thickness_mm)[0]
-        for present in maps
-    )
+    present = [roles != Role.OUTSIDE, roles == Role.CSF, roles == Role.GM, roles == Role.WM]
+    maps = torch.stack(present).float()
+    inside, csf, gm, wm = _image_on_grid(maps, anatomy, grid, thickness_mm=thickness_mm)
     brain = inside > 0.5
-    csf, gm, wm = tissues
     label = torch.where(
         wm > torch.maximum(csf, gm), Role.WM, torch.where(gm >= csf, Role.GM, Role.CSF)
     )
