@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from prism_mri.simulate.scanner import (
     place_grid,
     render_clean,
 )
-from prism_mri.volume import Volume, write_volume
+from prism_mri.volume import Volume, strip_nifti_suffix, write_volume
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -102,8 +103,10 @@ def simulate_cohort(
         progress: called with scans done and scans in all.
 
     Raises:
-        ConfigError: unknown site, no subjects, or a whole head asked of the template.
-        InputError: ``out`` exists, or the label maps cannot be used.
+        ConfigError: unknown site, no subjects, a slice spacing of 0 mm or less, or a whole head
+            asked of the template.
+        InputError: ``out`` exists, the label maps cannot be used, or someone both stands at a site
+            and travels.
     """
     roster = _check_plan(plan, out)
     protocols = [_adapt(get_protocol(name), plan) for name in plan.sites]
@@ -148,6 +151,8 @@ def _check_plan(plan: CohortPlan, out: Path) -> _Roster:
             f"need at least 1 subject and no negative counts, got {plan.subjects} subjects, "
             f"{plan.travelling} travelling, {plan.unseen} unseen"
         )
+    if plan.slice_spacing_mm is not None and not 0 < plan.slice_spacing_mm < math.inf:
+        raise ConfigError(f"the slice spacing must be above 0 mm, got {plan.slice_spacing_mm}")
     for name in plan.sites:
         get_protocol(name)
     if plan.anatomies is None:
@@ -156,16 +161,23 @@ def _check_plan(plan: CohortPlan, out: Path) -> _Roster:
                 "the embedded template has no skull: give label maps with --anatomies"
             )
         return _Roster((), ())
-    paths = {path.name.split(".")[0]: path for path in list_label_maps(plan.anatomies)}
+    return _choose_people(plan, plan.anatomies)
+
+
+def _choose_people(plan: CohortPlan, folder: Path) -> _Roster:
+    paths = {strip_nifti_suffix(path): path for path in list_label_maps(folder)}
     names = list(paths)
     travelling = plan.travelling_people or tuple(names[len(names) - plan.travelling :])
     own = plan.site_people or tuple(name for name in names if name not in travelling)
     missing = [name for name in (*own, *travelling) if name not in paths]
     if missing:
-        raise InputError(f"no label map named {', '.join(missing)} in {plan.anatomies}")
+        raise InputError(f"no label map named {', '.join(missing)} in {folder}")
+    both = sorted(set(own) & set(travelling))
+    if both:
+        raise InputError(f"{', '.join(both)} must not both stand at a site and travel: choose one")
     if len(travelling) < plan.travelling or not own:
         raise InputError(
-            f"{plan.anatomies} holds {len(paths)} label maps: too few for {plan.travelling} "
+            f"{folder} holds {len(paths)} label maps: too few for {plan.travelling} "
             "travelling people and at least one at the sites"
         )
     return _Roster(tuple(paths[n] for n in own), tuple(paths[n] for n in travelling))

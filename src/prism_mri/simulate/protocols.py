@@ -92,7 +92,7 @@ def draw_unseen_protocol(name: str, generator: torch.Generator) -> Protocol:
         name: the scanner's name.
         generator: source of randomness.
     """
-    uniform: list[float] = torch.rand(10, generator=generator).tolist()
+    uniform: list[float] = torch.rand(11, generator=generator).tolist()
 
     def between(index: int, low: float, high: float, digits: int = 3) -> float:
         return round(low + (high - low) * uniform[index], digits)
@@ -111,7 +111,7 @@ def draw_unseen_protocol(name: str, generator: torch.Generator) -> Protocol:
         bias_std=between(7, 0.05, 0.2),
         noise_std=between(8, 0.02, 0.07),
         gamma=between(9, 0.8, 1.3, 2),
-        gain=round(math.exp(between(0, math.log(50), math.log(2000))), 0),
+        gain=round(math.exp(between(10, math.log(50), math.log(2000))), 0),
     )
 
 

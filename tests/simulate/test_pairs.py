@@ -1,0 +1,137 @@
+"""Pairs of slices for the translator."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from prism_mri.simulate import pairs
+from prism_mri.simulate.anatomy import Anatomy
+from prism_mri.simulate.pairs import PairBatch, PairSource
+from prism_mri.simulate.tissues import TISSUE_INDEX
+
+CROP = 64
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def source(ball: Anatomy) -> PairSource:
+    return PairSource([ball], crop=CROP, intensity_value=0.25)
+
+
+@pytest.fixture(scope="module")
+def batch(source: PairSource) -> PairBatch:
+    return source.draw(24, seeded(1))
+
+
+def test_shapes(batch: PairBatch) -> None:
+    assert batch.images.shape == batch.clean.shape == (2, 24, 1, CROP, CROP)
+    assert batch.fractions.shape == (24, 3, CROP, CROP)
+    assert batch.known.shape == batch.mask.shape == (24, 1, CROP, CROP)
+    assert all(tensor.dtype == torch.float32 for tensor in vars(batch).values())
+
+
+def test_images_are_finite_not_negative_and_zero_outside_the_mask(batch: PairBatch) -> None:
+    for image in (*batch.images, *batch.clean):
+        assert torch.isfinite(image).all()
+        assert float(image.min()) == 0
+        assert float((image * (1 - batch.mask)).abs().max()) == 0
+
+
+def test_mask_holds_brain_in_every_pair(batch: PairBatch) -> None:
+    assert set(batch.mask.unique().tolist()) == {0.0, 1.0}
+    assert float(batch.mask.mean(dim=(1, 2, 3)).min()) > 0.1
+
+
+def test_known_lies_within_the_mask_and_covers_most_of_it(batch: PairBatch) -> None:
+    assert set(batch.known.unique().tolist()) == {0.0, 1.0}
+    assert bool((batch.known <= batch.mask).all())
+    assert float(batch.known.sum() / batch.mask.sum()) > 0.9
+
+
+def test_fractions_sum_to_one_where_known(batch: PairBatch) -> None:
+    total = batch.fractions.sum(1, keepdim=True)
+    assert torch.allclose(total[batch.known > 0], torch.tensor(1.0), atol=1e-5)
+    assert float(batch.fractions.min()) >= 0
+    assert float(batch.fractions.amax()) == pytest.approx(1, abs=1e-5)
+
+
+def test_lesions_are_in_the_mask_but_not_known(
+    ball: Anatomy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Slices are chosen by grey and white matter: let both heads offer the same ones.
+    monkeypatch.setattr(pairs, "_MIN_BRAIN_PIXELS", 1)
+    tissue = ball.tissue.clone()
+    quarter = tissue[31:, 33:]
+    quarter[quarter == TISSUE_INDEX["wm"]] = TISSUE_INDEX["lesion"]
+    ill, well = (
+        PairSource([anatomy], crop=CROP, intensity_value=0.25).draw(6, seeded(2))
+        for anatomy in (replace(ball, tissue=tissue), ball)
+    )
+    assert torch.equal(ill.mask, well.mask)
+    assert bool((ill.known <= well.known).all())
+    assert float(ill.known.sum()) < 0.95 * float(well.known.sum())
+
+
+def test_both_contrasts_show_one_anatomy(batch: PairBatch) -> None:
+    """Within grey and within white matter two protocols differ, yet the borders lie alike."""
+    differences = (batch.clean[0] - batch.clean[1]).abs().sum(dim=(1, 2, 3))
+    assert float(differences.min()) > 0
+    blurred = [torch.nn.functional.avg_pool2d(clean, 3, 1, 1) for clean in batch.clean]
+    gradients = [
+        torch.stack(torch.gradient(clean, dim=(2, 3))).square().sum(0).sqrt() for clean in blurred
+    ]
+    for first, second in zip(*gradients, strict=True):
+        both = torch.stack([first.flatten(), second.flatten()])
+        assert float(torch.corrcoef(both)[0, 1]) > 0.5
+
+
+def test_white_matter_is_about_the_contracts_value(batch: PairBatch) -> None:
+    """The lower quartile of the brain is mapped to it: white matter, for nearly every protocol."""
+    inner = (batch.fractions[:, 2:] > 0.99) & (batch.mask > 0)
+    levels = torch.stack(
+        [image[index][inner[index]].median() for image in batch.clean for index in range(24)]
+    )
+    assert float(levels.median()) == pytest.approx(0.25, rel=0.15)
+    assert float(levels.std()) > 0.01
+
+
+def test_clean_is_the_image_where_noise_and_bias_are_zero(
+    source: PairSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = torch.rand
+
+    def quiet(*size: Any, **settings: Any) -> torch.Tensor:
+        """Twelve draws make a protocol; the fifth and sixth are noise and bias field."""
+        values = usual(*size, **settings)
+        if size == (12,):
+            values[4:6] = 0
+        return values
+
+    loud = source.draw(3, seeded(3))
+    monkeypatch.setattr(pairs.torch, "rand", quiet)
+    drawn = source.draw(3, seeded(3))
+    assert torch.allclose(drawn.images, drawn.clean, atol=1e-6)
+    assert torch.equal(drawn.clean, loud.clean)
+    assert float((loud.images - loud.clean).abs().max()) > 0.01
+
+
+def test_same_seed_same_pairs(source: PairSource) -> None:
+    first, again, other = (source.draw(2, seeded(seed)) for seed in (4, 4, 5))
+    for name, tensor in vars(first).items():
+        assert torch.equal(tensor, vars(again)[name]), name
+    assert not torch.equal(first.images, other.images)
+
+
+def test_all_anatomies_are_drawn_from(ball: Anatomy) -> None:
+    """One head holds fluid and the other none."""
+    solid = torch.where(ball.tissue == TISSUE_INDEX["csf"], TISSUE_INDEX["wm"], ball.tissue)
+    both = PairSource(
+        [ball, replace(ball, tissue=solid.to(torch.uint8))], crop=CROP, intensity_value=0.25
+    )
+    fluid = both.draw(12, seeded(6)).fractions[:, 0].amax(dim=(1, 2)) > 0.5
+    assert 1 < int(fluid.sum()) < 11
