@@ -5,11 +5,12 @@ import torch
 from torch.nn import functional
 
 from prism_mri.preprocessing.conform import Conformed
-from prism_mri.types import MaskArray, SliceStack, VolumeArray
+from prism_mri.types import MaskArray, MaskStack, SliceStack, VolumeArray
 
 _WINDOW = 5
 _RIDGE = 1e-4
 _MAX_SLOPE = 3.0
+_EXTENSION = 3
 
 
 def add_native_detail(
@@ -34,13 +35,35 @@ def add_native_detail(
         He et al. 2013, Guided image filtering, for the local linear model.
     """
     transform = conformed.transform
-    restored = transform.restore_brain(decoded, conformed.mask)
-    if not transform.is_identity:
+    if transform.is_identity:
+        restored = transform.restore(decoded)
+    else:
         slope = compute_local_slope(conformed.slices, decoded, conformed.mask.astype(np.float32))
+        restored, kept, contrast = (
+            transform.restore_brain(*extend_brain(stack, conformed.mask))
+            for stack in (decoded, conformed.slices, slope)
+        )
         scaled = np.where(mask, native / np.float32(conformed.scale), np.float32(0))
-        lost = scaled - transform.restore_brain(conformed.slices, conformed.mask)
-        restored = restored + transform.restore_brain(slope, conformed.mask) * lost
+        restored = restored + contrast * (scaled - kept)
     return np.where(mask, np.maximum(restored, 0), np.float32(0)).astype(np.float32)
+
+
+def extend_brain(stack: SliceStack, mask: MaskStack) -> tuple[SliceStack, MaskStack]:
+    """Carry the brain's values three pixels outward, as means of their neighbours.
+
+    The native mask reaches where the conform grid's pixels are less than half brain; without this
+    such voxels would have nothing to be interpolated from.
+
+    Returns:
+        Slices and mask, ``(K, H, W)`` each.
+    """
+    values, inside = (torch.from_numpy(array)[:, None].float() for array in (stack, mask))
+    for _ in range(_EXTENSION):
+        weight = functional.avg_pool2d(inside, 3, stride=1, padding=1)
+        mean = functional.avg_pool2d(values * inside, 3, stride=1, padding=1) / weight.clamp(1e-3)
+        values = torch.where(inside > 0, values, mean)
+        inside = (weight > 0).float()
+    return values[:, 0].numpy(), inside[:, 0].numpy() > 0
 
 
 def compute_local_slope(source: SliceStack, decoded: SliceStack, mask: SliceStack) -> SliceStack:
