@@ -58,12 +58,17 @@ def find_warnings(
 def compute_self_correlation(
     slices: SliceStack, mask: MaskStack, anatomy: torch.Tensor, card: SiteCard
 ) -> float:
-    """Return the correlation in the brain of the source with its decoding under its own style."""
+    """Return the correlation in the brain of the source with its decoding under its own style.
+
+    A decoding that is the same everywhere explains nothing: 0.
+    """
     chosen = select_style_slices(mask)
     style = encode_volume_style(slices[chosen], mask[chosen], anatomy[chosen], card.style_encoder)
     decoded = card.decoder(anatomy[chosen], style.expand(len(chosen), -1))[:, 0].numpy()
-    inside = mask[chosen]
-    return float(np.corrcoef(decoded[inside], slices[chosen][inside])[0, 1])
+    drawn, source = decoded[mask[chosen]], slices[chosen][mask[chosen]]
+    if drawn.min() == drawn.max():
+        return 0.0
+    return float(np.corrcoef(drawn, source)[0, 1])
 
 
 def _check_resolution(spacing_mm: tuple[float, float, float]) -> list[str]:
