@@ -84,6 +84,7 @@ def harmonize_inputs(
     """
     options = options or HarmonizeOptions()
     check_compatible(card, translator.digest, card.manifest.modality)
+    _check_out(inputs, out)
     images = find_images(inputs, card.manifest.modality)
     targets = _plan_outputs(images, out, overwrite=options.overwrite)
     failures: list[str] = []
@@ -93,16 +94,24 @@ def harmonize_inputs(
             _harmonize_file(image, target, card, translator, options)
             written.append(target)
         except PrismError as error:
+            named = _name_file(error, image)
             if len(images) == 1:
-                raise
-            failures.append(_name_file(error, image))
+                raise type(error)(named) from error
+            failures.append(named)
         progress(done, len(images))
     if failures and not written:
         raise InputError(f"all {len(failures)} inputs failed: {'; '.join(failures)}")
-    _describe_output(inputs, out, card)
+    _describe_output(inputs, out, card, overwrite=options.overwrite)
     if failures:
         raise PartialFailure(failures, len(written))
     return written
+
+
+def _check_out(inputs: Sequence[Path], out: Path) -> None:
+    """Refuse to make a dataset of other people's making a derivative of itself."""
+    for path in inputs:
+        if path.is_dir() and is_bids_dataset(path) and path.resolve() == out.resolve():
+            raise InputError(f"{out} is the dataset to harmonize: choose another --out")
 
 
 def _plan_outputs(images: Sequence[ImageRef], out: Path, *, overwrite: bool) -> list[Path]:
@@ -195,8 +204,10 @@ def _build_sidecar(
     }
 
 
-def _describe_output(inputs: Sequence[Path], out: Path, card: SiteCard) -> None:
+def _describe_output(inputs: Sequence[Path], out: Path, card: SiteCard, *, overwrite: bool) -> None:
     """Make the output of one BIDS dataset a BIDS derivative."""
+    if (out / "dataset_description.json").exists() and not overwrite:
+        return
     if len(inputs) == 1 and inputs[0].is_dir() and is_bids_dataset(inputs[0]):
         write_dataset_description(
             out,
