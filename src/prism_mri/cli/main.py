@@ -22,6 +22,7 @@ from prism_mri.cli import (
     train,
 )
 from prism_mri.errors import PartialFailure, PrismError
+from prism_mri.files import explain_os_error
 
 _COMMANDS = (demo, simulate, prepare, train, keygen, publish, inspect, harmonize, evaluate, report)
 
@@ -74,9 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"prism-mri: error: {error}\n")
         return EXIT_INPUT
     except OSError as error:
-        # What a library call met outside our own readers and writers, which name file and remedy.
-        name = f" {error.filename}" if error.filename else ""
-        sys.stderr.write(f"prism-mri: error: {error.strerror or error}{name}\n")
+        # What a library call met outside our own readers and writers.
+        name = f"cannot use {error.filename}: " if error.filename else ""
+        sys.stderr.write(f"prism-mri: error: {name}{explain_os_error(error)}\n")
         return EXIT_INPUT
     except KeyboardInterrupt:
         sys.stderr.write("prism-mri: interrupted\n")
