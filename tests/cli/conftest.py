@@ -128,7 +128,8 @@ class Forger:
         header = dict(self._header) | (tensors or {})
         stored = header["__metadata__"]["prism_manifest"]
         text = json.dumps(json.loads(stored) | manifest) if manifest else stored
-        header["__metadata__"] = {"prism_manifest": text} | self._sign(text, signer)
+        metadata = {"prism_manifest": text} | self._sign(text, signer)
+        header["__metadata__"] = dict(sorted(metadata.items()))
         raw = json.dumps(header, separators=(",", ":")).encode()
         raw += b" " * (-len(raw) % 8)
         return len(raw).to_bytes(8, "little") + raw + self._data + more
@@ -152,3 +153,39 @@ class Forger:
 @pytest.fixture(scope="session")
 def forger(card_folder):
     return Forger(card_folder)
+
+
+def take_stock(folder):
+    """Return every file and folder below a folder, and the files' bytes."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture
+def refused(command, tmp_path):
+    """Run a command that must fail and leave everything as it was; return its one line."""
+
+    def run(*words):
+        before = take_stock(tmp_path)
+        result = command(*words)
+        assert result.code == 1
+        assert result.out == ""
+        lines = [line for line in result.err.splitlines() if "error" in line]
+        assert len(lines) == 1, result.err
+        assert lines[0].startswith("prism-mri: error: ")
+        assert "Traceback" not in result.err
+        assert take_stock(tmp_path) == before
+        return lines[0].removeprefix("prism-mri: error: ")
+
+    return run
+
+
+@pytest.fixture
+def out(tmp_path):
+    """A folder with somebody's file in it."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    return folder
