@@ -72,8 +72,11 @@ def test_stride_2_halves_rounding_up() -> None:
 
 
 def film_block() -> FilmBlock:
-    """One channel passed through unchanged; scale = 2 z, shift = 3 z + 0.5."""
+    """Convolution keeps x, normalization makes it (x - 1) / 2; scale = 2 z, shift = 3 z + 0.5."""
     block = FilmBlock(1, 1, style_dim=1).eval()
+    block.norm.load_state_dict(
+        {"running_mean": torch.tensor([1.0]), "running_var": torch.tensor([4.0])}
+    )
     nn.init.dirac_(block.conv.weight)
     block.film.weight.data = torch.tensor([[2.0], [3.0]])
     block.film.bias.data = torch.tensor([0.0, 0.5])
@@ -84,14 +87,14 @@ def film_block() -> FilmBlock:
     ("style", "expected"), [(0.0, [1.5, 0.0]), (0.5, [4.0, 0.0]), (-1.0, [0.0, 1.5])]
 )
 def test_film_modulates_after_the_normalization(style: float, expected: list[float]) -> None:
-    """Perez et al. 2018, equation 2, by hand: relu(x (1 + 2 z) + 3 z + 0.5) for x = 1 and -4."""
-    features = torch.tensor([1.0, -4.0]).view(1, 1, 1, 2)
+    """Perez et al. 2018, equation 2, by hand: relu(n (1 + 2 z) + 3 z + 0.5) for n = 1 and -4."""
+    features = torch.tensor([3.0, -7.0]).view(1, 1, 1, 2)
     output = film_block()(features, torch.tensor([[style]]))
     assert output.flatten().tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_film_gives_each_image_its_own_style() -> None:
-    features = torch.ones(2, 1, 1, 1)
+    features = torch.full((2, 1, 1, 1), 3.0)
     output = film_block()(features, torch.tensor([[0.0], [0.5]]))
     assert output.flatten().tolist() == pytest.approx([1.5, 4.0], abs=1e-4)
 

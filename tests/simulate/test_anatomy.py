@@ -1,6 +1,7 @@
 """Anatomies from the template and from label maps."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -114,6 +115,14 @@ def test_deformed_copy_is_the_same_person_of_another_shape_and_texture(ball: Ana
     changed = (copy.tissue != ball.tissue).float().mean()
     assert 0.01 < changed < 0.5
     assert set(copy.tissue.unique().tolist()) == set(ball.tissue.unique().tolist())
+
+
+def test_deforming_mixes_no_labels(ball: Anatomy) -> None:
+    """Between fluid and fat, far apart in the table, no third tissue may appear."""
+    fat = torch.tensor(TISSUE_INDEX["fat"], dtype=torch.uint8)
+    two = replace(ball, tissue=torch.where(ball.tissue > 1, fat, ball.tissue))
+    copy = deform_anatomy(two, seeded(1), Population())
+    assert copy.tissue.unique().tolist() == two.tissue.unique().tolist() == [0, 1, int(fat)]
 
 
 def test_same_seed_same_copy(ball: Anatomy) -> None:

@@ -251,7 +251,8 @@ def test_sessions_of_one_subject_are_deformed_each_in_its_own_way(
     )
     assert not np.array_equal(first.affine, second.affine)
     volumes = [float((v.data > 0).sum()) * float(np.prod(v.spacing_mm)) for v in (first, second)]
-    assert volumes[0] != volumes[1]
+    # Sizes differ by 3 % an axis; the sampling of one and the same head would by less than 1 %.
+    assert volumes[0] != pytest.approx(volumes[1], rel=0.02)
     assert volumes[0] == pytest.approx(volumes[1], rel=0.25)
 
 

@@ -149,6 +149,30 @@ def test_blur_softens_and_sharpening_hardens_edges_in_the_plane(
     assert soft > 1.2 * softest
 
 
+def test_blur_has_the_protocols_width(ball: Anatomy, ball_grid: Grid) -> None:
+    """Across a step the slope is the point spread: σ = FWHM / 2.3548, and 0.4 mm of the voxel."""
+    tissue = torch.full_like(ball.tissue, TISSUE_INDEX["wm"])
+    tissue[31:] = TISSUE_INDEX["csf"]
+    step = replace(ball, tissue=tissue, texture=torch.zeros_like(ball.texture))
+    profile = render(step, change(blur_fwhm_mm=4.7096), ball_grid)[:, 33, 24]
+    slope = profile.diff()[5:-5].double()
+    position = torch.arange(len(slope))
+    mean = (slope * position).sum() / slope.sum()
+    variance = (slope * (position - mean).square()).sum() / slope.sum()
+    assert float(variance.sqrt()) == pytest.approx(math.hypot(2.0, 0.4), rel=0.03)
+
+
+def test_texture_shows_within_white_matter_but_not_within_fluid(
+    ball: Anatomy, ball_grid: Grid, clean: torch.Tensor
+) -> None:
+    smooth = render(replace(ball, texture=torch.zeros_like(ball.texture)), change(), ball_grid)
+    white = slice(29, 34), slice(14, 22), slice(20, 29)
+    ventricle = slice(29, 34), slice(31, 36), slice(22, 27)
+    assert 0.005 < float(clean[white].std() / clean[white].mean()) < 0.1
+    assert float(smooth[white].std()) < 1e-4
+    assert float(clean[ventricle].std()) < 0.01 * float(clean[ventricle].mean())
+
+
 def test_thick_slices_average_thin_ones(ball: Anatomy) -> None:
     """A slice of 4 mm is the mean of the four slices of 1 mm that it covers."""
     thin_grid = Grid(ball.shape, ball.affine)
