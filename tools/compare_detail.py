@@ -10,6 +10,7 @@ back differs. A real scan is reconstructed under its own style.
 """
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -125,7 +126,7 @@ def main() -> None:
     parser.add_argument("--real", type=Path, nargs=2, metavar=("SCAN", "MASK"), action="append")
     arguments = parser.parse_args()
     networks = read_translator().networks
-    print("| case | conform | detail | native |\n|---|---|---|---|")
+    sys.stdout.write("| case | conform | detail | native |\n|---|---|---|---|\n")
     for pixel_mm in _PIXELS_MM:
         for names in (("guys", "hh"), ("hh", "guys")):
             protocols = (PROTOCOLS[names[0]], PROTOCOLS[names[1]])
@@ -136,12 +137,12 @@ def main() -> None:
                 for way, volume in harmonize_three_ways(source, target, networks).items():
                     found.setdefault(way, []).append(score(volume, target))
             _print_row(f"{names[0]} → {names[1]}, {pixel_mm} mm", found)
-    for scan, mask in arguments.real or []:
-        volume = read_volume(scan)
-        brain = orient_brain(volume, read_mask(mask, volume))
+    for scan_path, mask_path in arguments.real or []:
+        scan = read_volume(scan_path)
+        brain = orient_brain(scan, read_mask(mask_path, scan))
         ways = harmonize_three_ways(brain, brain, networks)
         found = {way: [score(image, brain)] for way, image in ways.items()}
-        _print_row(f"real, own style, {volume.spacing_mm[0]:.2f} mm", found)
+        _print_row(f"real, own style, {scan.spacing_mm[0]:.2f} mm", found)
 
 
 def _print_row(case: str, found: Mapping[str, list[tuple[float, float]]]) -> None:
@@ -149,7 +150,8 @@ def _print_row(case: str, found: Mapping[str, list[tuple[float, float]]]) -> Non
     for scores in found.values():
         ssim, psnr = np.mean(np.array(scores), axis=0)
         cells.append(f"{ssim:.3f} / {psnr:.1f}")
-    print(f"| {case} | {' | '.join(cells)} |", flush=True)
+    sys.stdout.write(f"| {case} | {' | '.join(cells)} |\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

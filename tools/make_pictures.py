@@ -50,9 +50,7 @@ def _draw_row(axes: np.ndarray, data: np.ndarray, spacing_mm: tuple[float, float
     top = float(np.percentile(data[data > 0], 99.5))
     for axis, height in zip(axes, _HEIGHTS, strict=True):
         picture = turn_front_up(data[i0:i1, j0:j1, round(k0 + height * (k1 - 1 - k0))])
-        axis.imshow(
-            picture, cmap="gray", vmin=0, vmax=top, aspect=spacing_mm[1] / spacing_mm[0]
-        )
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=top, aspect=spacing_mm[1] / spacing_mm[0])
         axis.set_axis_off()
 
 

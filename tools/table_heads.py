@@ -2,9 +2,9 @@
 
     python tools/table_heads.py --anatomies FOLDER --out RESULTS
 
-FOLDER holds the SynthSeg training label maps as ``head-NN_labels.nii.gz``. Sites scan deformed copies
-of heads 02 04 06 09 12 14, heads 16 to 19 travel; the translator saw none of them. Six people are
-fewer than a card may come from, so the cards are marked local-only.
+FOLDER holds the SynthSeg training label maps as ``head-NN_labels.nii.gz``. Sites scan deformed
+copies of heads 02 04 06 09 12 14, heads 16 to 19 travel; the translator saw none of them. Six
+people are fewer than a card may come from, so the cards are marked local-only.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _TRAVELLING = ("16", "17", "18", "19")
 
 
 def plan_heads(anatomies: Path, *, copies: int, slice_spacing_mm: float, seed: int) -> StudyPlan:
-    """Return the plan: three sites, deformed copies of six people at each, four others travelling."""
+    """Return the plan: three sites, deformed copies of six people at each, four others travel."""
     cohort = CohortPlan(
         subjects=copies * len(_SITE_PEOPLE),
         travelling=len(_TRAVELLING),
@@ -34,6 +34,10 @@ def plan_heads(anatomies: Path, *, copies: int, slice_spacing_mm: float, seed: i
         slice_spacing_mm=slice_spacing_mm,
     )
     return StudyPlan(cohort, AnchoredSettings(), local_only=True)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
 
 
 def main() -> None:
@@ -57,9 +61,9 @@ def main() -> None:
         arguments.out,
         translator=read_translator(),
         stage=show_progress,
-        say=lambda line: print(line, file=sys.stderr),
+        say=_say,
     )
-    print(format_table(results))
+    sys.stdout.write(format_table(results) + "\n")
 
 
 if __name__ == "__main__":
