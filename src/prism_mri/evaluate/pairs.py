@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from prism_mri.baselines import QuantileMatching
 from prism_mri.card import SiteCard
 from prism_mri.evaluate.results import Method, ScoreRow, Truth
-from prism_mri.evaluate.scans import Scan
+from prism_mri.evaluate.scans import KeptMask, KeptStack, Scan
 from prism_mri.harmonize import harmonize_volume
 from prism_mri.metrics import compute_scores
 from prism_mri.networks.anatomy_encoder import AnatomyEncoder
@@ -36,10 +36,10 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class PairImages:
-    """What a person looks like after every method, and should look like; slices (K, H, W)."""
+    """What a person looks like after every method, and should look like; kept slices (K, H, W)."""
 
-    methods: Mapping[Method, SliceStack]
-    truths: Mapping[Truth, tuple[SliceStack, MaskStack]]
+    methods: Mapping[Method, KeptStack]
+    truths: Mapping[Truth, tuple[KeptStack, KeptMask]]
     """Each truth with the brain in which it is valid."""
     harmonized: VolumeArray
     """PRISM's result on the source's RAS+ grid, in the target's intensity units."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 
 from prism_mri.config import PreprocessingContract
 from prism_mri.errors import ImageError
@@ -16,6 +16,10 @@ from prism_mri.types import MaskArray, MaskStack, SliceStack, VolumeArray
 from prism_mri.volume import Volume, read_mask, read_volume, reorient_to_ras, resample_to
 
 GRID_TOLERANCE_MM = 1e-2
+
+KeptStack = Float32[np.ndarray, "kept H W"]
+"""The slices of a volume that count, fewer than its K."""
+KeptMask = Bool[np.ndarray, "kept H W"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +36,7 @@ class Scan:
         """Return the brain mask of the kept slices."""
         return np.ascontiguousarray(self.brain.mask.transpose(2, 0, 1)[self.keep])
 
-    def stack(self, data: VolumeArray, scale: float | None = None) -> SliceStack:
+    def stack(self, data: VolumeArray, scale: float | None = None) -> KeptStack:
         """Return the kept slices of a volume on this grid, scaled, zero outside the brain.
 
         Args:
