@@ -1,0 +1,41 @@
+"""``prism-mri train`` on the command line: a model, its path, and going on."""
+
+import json
+
+import pytest
+
+from prism_mri.training.model import read_model
+
+RECIPE = "batch = 2\ncrop = 32\nmax_steps_per_epoch = 1\nperceptual_images = 1\n"
+
+
+@pytest.fixture
+def prepared(command, write, tmp_path):
+    for person in range(2):
+        write(tmp_path / "raw" / f"p{person}.nii.gz", seed=person)
+    assert command("prepare", tmp_path / "raw", tmp_path / "site", "--site", "hh").code == 0
+    return tmp_path / "site"
+
+
+def test_a_model_is_trained_and_its_path_stands_alone_on_stdout(command, prepared, tmp_path):
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    options = ("--config", tmp_path / "recipe.toml", "--epochs", 1, "--seed", 5)
+    model = tmp_path / "model"
+    result = command("train", prepared, "--out", model, *options)
+    assert (result.code, result.out) == (0, f"{model}\n")
+    lines = result.err.splitlines()
+    assert lines[0].startswith("before training: score ")
+    assert lines[1].startswith("epoch 1/1: l1 ")
+    description, _ = read_model(model)
+    assert (description.site, description.people, description.training.seed) == ("hh", 2, 5)
+    config = json.loads((model / "config.json").read_text())
+    assert config["anchored"]["crop"] == 32
+    assert (config["loop"]["epochs"], config["loop"]["steps_per_epoch"]) == (1, 1)
+
+    again = command("train", prepared, "--out", model, *options)
+    assert again.code == 1
+    assert f"{model} holds a model already" in again.err
+    assert command("train", prepared, "--out", model, *options, "--resume").code == 0
+    other = command("train", prepared, "--out", model, *options[:2], "--epochs", 2, "--resume")
+    assert other.code == 1
+    assert "written under other settings or data" in other.err
