@@ -47,7 +47,7 @@ def main() -> None:
     )
     parser.add_argument("--anatomies", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--copies", type=int, default=2, help="scans of each person at a site")
+    parser.add_argument("--copies", type=int, default=1, help="scans of each person at a site")
     parser.add_argument("--slice-spacing", type=float, default=4.0)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from prism_mri.errors import InputError
 from prism_mri.simulate import pairs
 from prism_mri.simulate.anatomy import Anatomy
 from prism_mri.simulate.pairs import PairBatch, PairSource
@@ -135,3 +136,11 @@ def test_all_anatomies_are_drawn_from(ball: Anatomy) -> None:
     )
     fluid = both.draw(12, seeded(6)).fractions[:, 0].amax(dim=(1, 2)) > 0.5
     assert 1 < int(fluid.sum()) < 11
+
+
+def test_refuses_anatomies_without_a_usable_slice(ball: Anatomy) -> None:
+    empty = replace(ball, tissue=torch.zeros_like(ball.tissue), person="nobody")
+    with pytest.raises(InputError, match="nobody"):
+        PairSource([ball, empty], crop=CROP, intensity_value=0.25)
+    with pytest.raises(InputError, match="none given"):
+        PairSource([], crop=CROP, intensity_value=0.25)

@@ -49,7 +49,8 @@ class Population:
     """How the people of a site differ from the anatomy that they are deformed from.
 
     Attributes:
-        ventricle_mm: mean outward displacement of the ventricles' walls; older people have more.
+        ventricle_mm: how far the steepest part of the ventricles' walls moves outward, mean over
+            people (the walls as a whole move about a quarter of it); older people have more.
         ventricle_spread_mm: its standard deviation over people.
         size: mean relative head size.
     """

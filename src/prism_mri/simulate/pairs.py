@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from prism_mri.errors import InputError
 from prism_mri.simulate.anatomy import Anatomy
 from prism_mri.simulate.deform import convolve_axis, gaussian_kernel
 from prism_mri.simulate.physics import compute_spin_echo, interpolate_tissue_properties
@@ -58,6 +59,16 @@ class PairSource:
         """Keep anatomies (1 mm voxels assumed) and the slices of each that hold enough brain."""
         self._tissues = [anatomy.tissue.permute(2, 0, 1).contiguous() for anatomy in anatomies]
         self._slices = [_list_slices(tissue) for tissue in self._tissues]
+        empty = [
+            anatomy.person
+            for anatomy, slices in zip(anatomies, self._slices, strict=True)
+            if not len(slices)
+        ]
+        if empty or not anatomies:
+            raise InputError(
+                f"anatomies with no slice of {_MIN_BRAIN_PIXELS} mm² of grey and white matter: "
+                f"{', '.join(empty) or 'none given'}; give whole brains at 1 mm"
+            )
         self._histograms = [
             torch.bincount(t.flatten().long(), minlength=len(TISSUES)) for t in self._tissues
         ]

@@ -124,7 +124,10 @@ def draw_bias_field(grid: Grid, std: float, generator: torch.Generator) -> torch
 
 
 def compute_truth(anatomy: Anatomy, grid: Grid, *, thickness_mm: float) -> TissueMaps:
-    """Return brain mask and segmentation of an anatomy on a grid, by majority within each voxel."""
+    """Return brain mask and segmentation of an anatomy on a grid, by majority within each voxel.
+
+    A voxel of the brain that holds none of the three tissues (a lesion, a vessel) is called GM.
+    """
     roles = anatomy.compute_roles()
     present = [roles != Role.OUTSIDE, roles == Role.CSF, roles == Role.GM, roles == Role.WM]
     maps = torch.stack(present).float()
