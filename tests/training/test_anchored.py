@@ -342,6 +342,26 @@ def test_losses_are_the_four_terms_and_reach_every_weight(translator):
         assert weight.grad.abs().sum() > 0, name
 
 
+def test_the_cycle_decodes_every_image_under_its_neighbours_style(translator, monkeypatch):
+    networks, styles = make_networks(translator), []
+    forward = type(networks.decoder).forward
+
+    def note(self, anatomy, style):
+        styles.append(style)
+        return forward(self, anatomy, style)
+
+    monkeypatch.setattr(type(networks.decoder), "forward", note)
+    images = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(2))
+    slices = SliceSet(images, torch.ones_like(images), images.expand(-1, 4, -1, -1))
+    settings = SHORT.model_copy(update={"batch": 4})
+    AnchoredRecipe(networks, settings, slices, slices).compute_losses(torch.Generator())
+    own, foreign = styles
+    assert torch.equal(foreign, own.roll(1, dims=0))
+    assert not torch.equal(foreign, own)
+    assert own.requires_grad
+    assert not foreign.requires_grad
+
+
 def make_networks(translator):
     networks = AnchoredNetworks(
         type(translator.networks.style_encoder)(width=4, style_dim=3),
