@@ -61,9 +61,6 @@ def read_sidecar(path):
     return json.loads(path.with_name(path.name.removesuffix(".nii.gz") + ".json").read_text())
 
 
-# --- what is written ------------------------------------------------------------------------------
-
-
 def test_a_plain_file_gets_a_volume_and_a_sidecar(harmonize, write, card, translator, tmp_path):
     scan = write(tmp_path / "scan.nii.gz")
     (path,) = harmonize(scan)
@@ -182,9 +179,6 @@ def test_results_in_the_input_folder_are_not_harmonized_again(harmonize, write, 
     ]
 
 
-# --- style ----------------------------------------------------------------------------------------
-
-
 def test_a_sample_is_named_with_its_seed_and_repeats(harmonize, write, tmp_path):
     scan = write(tmp_path / "scan.nii.gz")
     digests = []
@@ -204,9 +198,6 @@ def test_warnings_are_logged_without_naming_anybody(harmonize, write, tmp_path, 
     assert logged == read_sidecar(path)["Prism"]["Warnings"]
     assert "secret" not in caplog.text
     assert str(tmp_path) not in caplog.text
-
-
-# --- brain masks ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("outside", ["zero", "keep"])
