@@ -53,8 +53,9 @@ class FederationError(PrismError):
 class PartialFailure(PrismError):  # noqa: N818 - an outcome (exit code 3), not a fault of its own
     """Some inputs failed and the others were written; the command line exits with code 3."""
 
-    def __init__(self, failures: Sequence[str], done: int) -> None:
-        """Keep the one-line failures and the number of inputs that were written."""
+    def __init__(self, failures: Sequence[str], done: int, written: Sequence[str] = ()) -> None:
+        """Keep the one-line failures, the number of inputs that were written, and their results."""
         self.failures = tuple(failures)
         self.done = done
+        self.written = tuple(written)
         super().__init__(f"{len(self.failures)} of {len(self.failures) + done} inputs failed")

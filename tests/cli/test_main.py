@@ -146,8 +146,10 @@ def test_what_the_operating_system_refuses_exits_with_1_and_one_line(inspect_by)
 
 
 def test_partial_failure_exits_with_3_and_lists_the_failures(inspect_by):
-    result = inspect_by(raising(PartialFailure(["a.nii: bad", "b.nii: worse"], done=4)))
-    assert result.code == 3
+    result = inspect_by(
+        raising(PartialFailure(["a.nii: bad", "b.nii: worse"], done=4, written=["c.nii"]))
+    )
+    assert (result.code, result.out) == (3, "c.nii\n")
     assert result.err.splitlines() == [
         "failed: a.nii: bad",
         "failed: b.nii: worse",

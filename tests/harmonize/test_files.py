@@ -190,6 +190,14 @@ def test_a_sample_is_named_with_its_seed_and_repeats(harmonize, write, tmp_path)
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_every_image_of_a_run_gets_a_sample_of_its_own(harmonize, write, tmp_path):
+    scans = [write(tmp_path / "in" / name) for name in ("a.nii.gz", "b.nii.gz")]
+    both = harmonize(*scans, out=tmp_path / "both", style="sample")
+    (alone,) = harmonize(scans[1], out=tmp_path / "alone", style="sample")
+    first, second, again = (read_sidecar(path)["Prism"]["StyleVector"] for path in (*both, alone))
+    assert first != second == again
+
+
 def test_warnings_are_logged_without_naming_anybody(harmonize, write, tmp_path, caplog):
     scan = write(tmp_path / "secret-name.nii.gz")
     with caplog.at_level(logging.INFO):

@@ -97,7 +97,7 @@ def test_the_loss_falls_and_the_numbers_are_found(train, bfloat16):
     assert (run.outcome.epochs, run.outcome.steps) == (4, 100)
 
 
-def test_what_is_validated_and_kept_is_the_moving_average_of_the_weights(tmp_path):
+def test_what_is_kept_is_a_moving_average_whose_decay_grows_to_its_limit(tmp_path):
     recipe, weights, kept = LinearRecipe(), [], []
     recipe.compute_losses = lambda _: (
         weights.append(recipe.module.weight.detach().clone())
@@ -105,15 +105,15 @@ def test_what_is_validated_and_kept_is_the_moving_average_of_the_weights(tmp_pat
     )
     run_loop(
         recipe,
-        settings(epochs=1, steps_per_epoch=3, weight_averaging=0.75),
+        settings(epochs=1, steps_per_epoch=3, weight_averaging=0.2),
         tmp_path,
         save_best=lambda module, *_: kept.append(module.weight.detach().clone()),
         report=lambda _: None,
     )
     after = [*weights[1:], recipe.module.weight.detach()]
     expected = after[0]
-    for weight in after[1:]:
-        expected = 0.75 * expected + 0.25 * weight
+    for decay, weight in zip((2 / 11, 0.2), after[1:], strict=True):
+        expected = decay * expected + (1 - decay) * weight
     torch.testing.assert_close(kept[0], weights[0])
     torch.testing.assert_close(kept[-1], expected)
 

@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = arguments.run(arguments)
     except PartialFailure as outcome:
+        sys.stdout.writelines(f"{path}\n" for path in outcome.written)
         for failure in outcome.failures:
             sys.stderr.write(f"failed: {failure}\n")
         sys.stderr.write(f"prism-mri: {outcome}\n")

@@ -1,5 +1,6 @@
 """Harmonize files: find inputs, refuse early what cannot work, write volumes and sidecars."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -103,7 +104,7 @@ def harmonize_inputs(
         raise InputError(f"all {len(failures)} inputs failed: {'; '.join(failures)}")
     _describe_output(inputs, out, card, overwrite=options.overwrite)
     if failures:
-        raise PartialFailure(failures, len(written))
+        raise PartialFailure(failures, len(written), [str(path) for path in written])
     return written
 
 
@@ -138,7 +139,7 @@ def _harmonize_file(
     if options.brain_mask is not None:
         given = read_mask(resolve_mask_path(options.brain_mask, image), volume)
     mask = find_brain_mask(volume, given)
-    generator = torch.Generator().manual_seed(options.seed)
+    generator = torch.Generator().manual_seed(_draw_seed(options.seed, image))
     result = harmonize_volume(
         volume,
         mask,
@@ -159,6 +160,12 @@ def _harmonize_file(
     except PrismError:
         target.unlink(missing_ok=True)
         raise
+
+
+def _draw_seed(seed: int, image: ImageRef) -> int:
+    """Return a seed of this image's own, the same whatever else is harmonized with it."""
+    digest = hashlib.sha256(f"{seed}/{image.relative.as_posix()}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
 
 
 def _keep_outside(

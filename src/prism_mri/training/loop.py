@@ -8,13 +8,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from prism_mri.config import Fraction, FrozenModel, Positive
 from prism_mri.errors import ConfigError, InputError
@@ -142,7 +143,7 @@ def run_loop(
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
     averaged = AveragedModel(
         recipe.module,
-        multi_avg_fn=get_ema_multi_avg_fn(settings.weight_averaging),
+        avg_fn=partial(_average, limit=settings.weight_averaging),
         use_buffers=True,
     )
     optimizer = torch.optim.AdamW(
@@ -232,6 +233,16 @@ def _run_epoch(
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
     return {name: value / settings.steps_per_epoch for name, value in sums.items()}
+
+
+def _average(
+    averaged: torch.Tensor, current: torch.Tensor, seen: torch.Tensor | int, *, limit: float
+) -> torch.Tensor:
+    """Move an average towards the current value, by a decay that grows with ``seen`` steps."""
+    if not averaged.is_floating_point():
+        return current
+    decay = min(limit, (1 + int(seen)) / (10 + int(seen)))
+    return torch.lerp(averaged, current, 1 - decay)
 
 
 def one_cycle(step: int, total: int, *, warm_up: float = 0.15) -> float:
