@@ -82,6 +82,7 @@ def test_a_good_image_is_not_warned_of(warn, good):
     assert 1350 < good.mask.sum() * 5 / 1000 < 1450
     assert warn() == ()
     assert warn(spacing_mm=(1.6, 1.6, 6.0)) == ()
+    assert warn(spacing_mm=(1.6 + 1e-8, 1.6, 6.0 + 1e-8)) == ()
 
 
 def test_coarse_pixels(warn):
