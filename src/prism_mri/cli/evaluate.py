@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prism_mri.cli.parsing import Subparsers
 from prism_mri.errors import InputError
 
 if TYPE_CHECKING:
     from prism_mri.card import SiteCard
 
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-
-def add_parser(subparsers: "Subparsers") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "evaluate",
@@ -49,7 +48,7 @@ def run_travelling(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_travelling(kinds: "Subparsers") -> None:
+def _add_travelling(kinds: Subparsers) -> None:
     parser = kinds.add_parser(
         "travelling",
         help="people who were scanned on every scanner",
