@@ -495,3 +495,12 @@ def test_a_real_scan_survives_the_round_trip(shared_data: Path, tmp_path: Path, 
     assert np.array_equal(before.affine, after.affine)
     for field in ("sform_code", "qform_code", "pixdim", "xyzt_units"):
         assert np.array_equal(before.header[field], after.header[field])
+
+
+def test_voxel_sizes_that_are_not_in_mm_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "metres.nii.gz"
+    image = nib.Nifti1Image(np.arange(24, dtype=np.float32).reshape(2, 3, 4), np.eye(4))
+    image.header.set_xyzt_units("meter")
+    nib.save(image, path)
+    with pytest.raises(ImageError, match=r"metres\.nii\.gz states its voxel size in meter"):
+        read_volume(path)

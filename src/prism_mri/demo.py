@@ -45,11 +45,12 @@ def plan_demo(*, quick: bool, seed: int = 0) -> StudyPlan:
     """Return the demo's plan: three sites of ten people and four travellers, all of the template.
 
     Args:
-        quick: fewer slices and the shortest training, to see the path rather than the quality.
+        quick: four people a site (so the cards are local-only), fewer slices and the shortest
+            training, to see the path rather than the quality.
         seed: of everything.
     """
     cohort = CohortPlan(
-        subjects=10,
+        subjects=4 if quick else 10,
         travelling=2 if quick else 4,
         seed=seed,
         slice_spacing_mm=12.0 if quick else 6.0,
@@ -57,7 +58,7 @@ def plan_demo(*, quick: bool, seed: int = 0) -> StudyPlan:
     training = (
         AnchoredSettings(epochs=1, max_steps_per_epoch=8) if quick else AnchoredSettings(epochs=4)
     )
-    return StudyPlan(cohort, training, harmonize_to=cohort.sites[0])
+    return StudyPlan(cohort, training, harmonize_to=cohort.sites[0], local_only=quick)
 
 
 def run_study(

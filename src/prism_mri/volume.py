@@ -251,6 +251,9 @@ def _read_geometry_and_data(path: Path) -> Volume:
         raise ImageError(
             f"{path} has no valid orientation: its affine is singular; convert it again from DICOM"
         )
+    unit = image.header.get_xyzt_units()[0]
+    if unit not in ("mm", "unknown"):
+        raise ImageError(f"{path} states its voxel size in {unit}; convert it to mm")
     if int(image.header["sform_code"]) == 0 and int(image.header["qform_code"]) == 0:
         logger.warning(
             "an image states no orientation (sform and qform codes are 0); left and right are a"

@@ -9,6 +9,7 @@ import torch
 from prism_mri.card.publish import publish_card
 from prism_mri.card.read import read_card
 from prism_mri.errors import FormatError, InputError, PrivacyError
+from prism_mri.training.model import read_model, write_model
 
 
 def test_same_model_and_key_give_the_same_bytes(make_model, keys, tmp_path):
@@ -95,8 +96,22 @@ def test_existing_card_is_replaced_only_on_demand(make_model, tmp_path):
     with pytest.raises(InputError, match=r"exists.*--overwrite"):
         publish_card(make_model(), out, private_key=None)
     assert out.read_text() == "old"
-    digest = publish_card(make_model(), out, private_key=None, overwrite=True)
+    with pytest.raises(InputError, match="is not a site card and is not replaced"):
+        publish_card(make_model(), out, private_key=None, overwrite=True)
+    assert out.read_text() == "old"
+    out.unlink()
+    digest = publish_card(make_model(), out, private_key=None)
+    assert publish_card(make_model(), out, private_key=None, overwrite=True) == digest
     assert read_card(out, allow_unsigned=True).digest == digest
+
+
+def test_training_that_was_cut_short_is_not_published(make_model, tmp_path):
+    model = make_model()
+    description, tensors = read_model(model)
+    write_model(model, description.model_copy(update={"complete": False}), tensors)
+    with pytest.raises(InputError, match=r"cut short.*--resume"):
+        publish_card(model, tmp_path / "card.prism", private_key=None)
+    assert not (tmp_path / "card.prism").exists()
 
 
 def test_unsigned_card_is_warned_about(make_model, tmp_path, caplog):

@@ -122,3 +122,12 @@ def test_commands_are_described_without_loading_torch():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", [".", "keys"])
+def test_keygen_wants_a_name_and_not_a_folder(run_command, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "keys").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        run_command("keygen", name)
+    assert [path.name for path in tmp_path.rglob("*")] == ["keys"]

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -194,3 +195,19 @@ def test_the_installed_command_is_this_one():
     shown = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
     assert shown.stdout == f"prism-mri {prism_mri.__version__}\n"
     assert main.EXIT_PARTIAL == 3
+
+
+@pytest.mark.parametrize("seed", ["-1", "99999999999999999999", "one"])
+def test_seeds_out_of_range_are_wrong_usage(command, seed):
+    with pytest.raises(SystemExit) as caught:
+        main.main(["simulate", "out", "--seed", seed])
+    assert caught.value.code == 2
+
+
+def test_a_terminated_command_ends_like_an_interrupted_one(inspect_by):
+    def run(args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the signal was not acted on")
+
+    result = inspect_by(run)
+    assert (result.code, result.err) == (130, "prism-mri: interrupted\n")

@@ -198,12 +198,39 @@ def test_every_image_of_a_run_gets_a_sample_of_its_own(harmonize, write, tmp_pat
     assert first != second == again
 
 
+def test_sidecar_fields_that_are_no_finite_numbers_are_left_out(harmonize, write, tmp_path):
+    scan = write(tmp_path / "scan.nii.gz")
+    scan.with_name("scan.json").write_text(
+        '{"EchoTime": NaN, "RepetitionTime": true, "SliceThickness": 5, "PatientName": "secret"}'
+    )
+    (path,) = harmonize(scan)
+    sidecar = read_sidecar(path)
+    assert sidecar["SourceSliceThickness"] == 5
+    assert not {"SourceEchoTime", "SourceRepetitionTime"} & set(sidecar)
+    assert "secret" not in json.dumps(sidecar)
+
+
+def test_a_bad_mask_pattern_is_refused_before_any_image(harmonize, write, tmp_path):
+    scans = [write(tmp_path / name) for name in ("a.nii.gz", "b.nii.gz")]
+    with pytest.raises(InputError, match="foo"):
+        harmonize(*scans, brain_mask="{foo}.nii.gz")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(harmonize, write, tmp_path):
+    scan = write(tmp_path / "scan.nii.gz")
+    with pytest.raises(InputError, match="is a file"):
+        harmonize(scan, out=scan)
+
+
 def test_warnings_are_logged_without_naming_anybody(harmonize, write, tmp_path, caplog):
     scan = write(tmp_path / "secret-name.nii.gz")
     with caplog.at_level(logging.INFO):
         (path,) = harmonize(scan)
     logged = [record.getMessage() for record in caplog.records]
-    assert logged == read_sidecar(path)["Prism"]["Warnings"]
+    assert logged == [
+        f"image 1 of 1: {warning}" for warning in read_sidecar(path)["Prism"]["Warnings"]
+    ]
     assert "secret" not in caplog.text
     assert str(tmp_path) not in caplog.text
 

@@ -347,3 +347,19 @@ def test_real_scans(shared_data: Path, tmp_path: Path) -> None:
         millilitres = mask.sum() * np.prod(prepared.spacing_mm) / 1000
         given = {"study1T2W": 1566.3, "study2T2W": 1504.0}[entry.subject]
         assert millilitres == pytest.approx(given, rel=0.01)
+
+
+def test_what_is_prepared_already_is_refused(tmp_path: Path) -> None:
+    site = write_site(tmp_path / "site", people=2)
+    prepare([site], tmp_path / "once")
+    with pytest.raises(InputError, match="is prepared already"):
+        prepare([tmp_path / "once"], tmp_path / "twice")
+    assert not (tmp_path / "twice").exists()
+
+
+def test_plain_names_are_counted_as_people_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = [write_brain(tmp_path / f"scan{index}.nii.gz", index) for index in range(2)]
+    prepare(images, tmp_path / "out")
+    assert "counted as one person each" in caplog.text

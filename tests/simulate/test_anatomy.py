@@ -22,6 +22,7 @@ from prism_mri.simulate.anatomy import (
     read_label_map,
 )
 from prism_mri.simulate.tissues import TISSUE_INDEX, Role
+from prism_mri.volume import read_volume, write_volume
 
 LabelMapWriter = Callable[..., Path]
 
@@ -176,3 +177,28 @@ def test_label_maps_are_listed_by_name(write_label_map: LabelMapWriter) -> None:
 def test_folder_without_label_maps_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"no NIfTI label maps in {tmp_path}"):
         list_label_maps(tmp_path)
+
+
+@pytest.mark.parametrize("value", [-5, -2000, 2.5, 40000])
+def test_label_maps_with_values_that_are_no_labels_are_refused(
+    write_label_map: LabelMapWriter, value: float
+) -> None:
+    path = write_label_map("odd.nii.gz")
+    volume = read_volume(path)
+    data = volume.data.copy()
+    data[0, 0, 0] = value
+    write_volume(path, data, volume, overwrite=True)
+    with pytest.raises(InputError, match=r"odd.nii.gz holds values that are no labels"):
+        read_label_map(path)
+
+
+def test_unknown_labels_are_named(
+    write_label_map: LabelMapWriter, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_label_map("known.nii.gz")
+    volume = read_volume(path)
+    data = volume.data.copy()
+    data[data == 2] = np.where(np.arange((data == 2).sum()) < 9, 333, 2)
+    write_volume(path, data, volume, overwrite=True)
+    read_label_map(path)
+    assert "333" in caplog.text

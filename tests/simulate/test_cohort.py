@@ -334,9 +334,10 @@ def test_more_people_do_not_change_the_first(label_plan: CohortPlan, tmp_path: P
         ({"travelling": -1}, ConfigError, r"no negative counts, .* -1 travelling"),
         ({"unseen": -2}, ConfigError, r"no negative counts, .* -2 unseen"),
         ({"whole_head": True}, ConfigError, r"template has no skull: give label maps"),
-        ({"slice_spacing_mm": 0.0}, ConfigError, r"slice spacing must be above 0 mm, got 0"),
-        ({"slice_spacing_mm": -3.0}, ConfigError, r"slice spacing must be above 0 mm, got -3"),
-        ({"slice_spacing_mm": float("nan")}, ConfigError, r"must be above 0 mm, got nan"),
+        ({"slice_spacing_mm": 0.0}, ConfigError, r"slice spacing must be above 0 .*, got 0"),
+        ({"slice_spacing_mm": 500.0}, ConfigError, r"at most 30 mm, got 500"),
+        ({"slice_spacing_mm": -3.0}, ConfigError, r"at most 30 mm, got -3"),
+        ({"slice_spacing_mm": float("nan")}, ConfigError, r"at most 30 mm, got nan"),
     ],
 )
 def test_bad_plans_are_refused_before_anything_is_made(

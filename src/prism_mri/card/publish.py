@@ -8,9 +8,15 @@ from pathlib import Path
 import torch
 
 from prism_mri import __version__
-from prism_mri.card.container import MANIFEST_KEY, PUBLIC_KEY_KEY, SIGNATURE_KEY, encode_container
+from prism_mri.card.container import (
+    MANIFEST_KEY,
+    PUBLIC_KEY_KEY,
+    SIGNATURE_KEY,
+    encode_container,
+    parse_container,
+)
 from prism_mri.card.manifest import build_manifest, check_people, encode_manifest
-from prism_mri.card.read import decode_card
+from prism_mri.card.read import decode_card, read_card_bytes
 from prism_mri.card.sign import export_public_key, read_private_key
 from prism_mri.card.tensors import (
     check_table,
@@ -19,7 +25,7 @@ from prism_mri.card.tensors import (
     encode_tensors,
     expect_card_tensors,
 )
-from prism_mri.errors import InputError, PrivacyError
+from prism_mri.errors import CardError, InputError, PrivacyError
 from prism_mri.files import write_whole
 from prism_mri.training.model import ModelDescription, read_model
 
@@ -55,10 +61,14 @@ def publish_card(
         PrivacyError: fewer than ten people without ``local_only``, or something that must not
             leave.
     """
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} exists: choose another name, or replace it with --overwrite")
+    _check_out(out, overwrite=overwrite)
     key = None if private_key is None else read_private_key(private_key)
     description, tensors = read_model(model)
+    if not description.complete:
+        raise InputError(
+            f"the training in {model} was cut short after epoch {description.training.epochs} or "
+            "later: finish it with 'prism-mri train --resume'"
+        )
     check_people(people=description.people, local_only=local_only, source=str(model))
     data = _encode_model_tensors(description, tensors, source=str(model))
     manifest = encode_manifest(
@@ -82,6 +92,20 @@ def publish_card(
     digest = decode_card(content, source=str(out), allow_unsigned=True).digest
     write_whole(out, content, overwrite=overwrite)
     return digest
+
+
+def _check_out(out: Path, *, overwrite: bool) -> None:
+    """Refuse to replace anything but a card."""
+    if not out.exists():
+        return
+    if not overwrite:
+        raise InputError(f"{out} exists: choose another name, or replace it with --overwrite")
+    try:
+        parse_container(read_card_bytes(out), str(out))
+    except CardError as error:
+        raise InputError(
+            f"{out} is not a site card and is not replaced: choose another name"
+        ) from error
 
 
 def _encode_model_tensors(

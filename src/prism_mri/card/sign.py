@@ -37,6 +37,8 @@ def generate_key_pair(out: Path) -> tuple[Path, Path]:
     Raises:
         InputError: one of the files exists, or cannot be written.
     """
+    if not out.name or out.is_dir():
+        raise InputError(f"{out} is a folder: give folder and name, such as keys/guys")
     private_path = out.with_name(out.name + PRIVATE_SUFFIX)
     public_path = out.with_name(out.name + PUBLIC_SUFFIX)
     for path in (private_path, public_path):
@@ -97,7 +99,8 @@ def read_trust_folder(folder: Path) -> dict[bytes, str]:
     """
     if not folder.is_dir():
         raise InputError(
-            f"trust folder {folder} does not exist: make it and put public keys (*.pem) in it"
+            f"trust folder {folder} does not exist or is a file: give a folder of public keys"
+            " (*.pem)"
         )
     paths = sorted(path for path in folder.glob("*.pem") if not path.name.startswith("."))
     if not 1 <= len(paths) <= MAX_TRUSTED_KEYS:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from prism_mri.cli.parsing import Subparsers
+from prism_mri.cli.parsing import Subparsers, parse_seed
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -22,7 +22,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="see the path in two minutes, not the quality"
     )
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="default: 0")
+    parser.add_argument("--seed", metavar="S", type=parse_seed, default=0, help="default: 0")
     parser.set_defaults(run=run)
 
 

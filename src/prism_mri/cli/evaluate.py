@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prism_mri.cli.parsing import Subparsers
+from prism_mri.cli.parsing import Subparsers, parse_seed
 from prism_mri.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _add_travelling(kinds: Subparsers) -> None:
     group.add_argument("--trust", metavar="FOLDER", type=Path, help="folder of public keys (*.pem)")
     group.add_argument("--allow-unsigned", action="store_true", help="accept cards nobody signed")
     parser.add_argument(
-        "--seed", metavar="S", type=int, default=0, help="of the bootstrap (default: 0)"
+        "--seed", metavar="S", type=parse_seed, default=0, help="of the bootstrap (default: 0)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
     parser.set_defaults(run=run_travelling)

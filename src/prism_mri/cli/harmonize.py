@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from prism_mri.cli.parsing import Subparsers
+from prism_mri.cli.parsing import Subparsers, parse_seed
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -60,7 +60,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="outside the brain of an image with scalp: zero (default), or the source, rescaled",
     )
     parser.add_argument(
-        "--seed", metavar="S", type=int, default=0, help="of --style sample (default: 0)"
+        "--seed", metavar="S", type=parse_seed, default=0, help="of --style sample (default: 0)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
     parser.set_defaults(run=run)

@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs.
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -62,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for name in ("matplotlib", "PIL"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # A scheduler's time limit ends a run as cleanly as the keyboard does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status: int = arguments.run(arguments)
     except PartialFailure as outcome:

@@ -7,3 +7,13 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Subparsers = argparse._SubParsersAction
+
+_SEED_LIMIT = 2**63
+
+
+def parse_seed(text: str) -> int:
+    """Return a seed from 0 to 2⁶³ − 1; argparse turns an error into exit code 2."""
+    seed = int(text)
+    if not 0 <= seed < _SEED_LIMIT:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {_SEED_LIMIT - 1}")
+    return seed

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from prism_mri.cli.parsing import Subparsers
+from prism_mri.cli.parsing import Subparsers, parse_seed
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -43,7 +43,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="share of people held out, at least one (default: 0.1)",
     )
     parser.add_argument(
-        "--seed", metavar="S", type=int, default=0, help="draws who is held out (default: 0)"
+        "--seed", metavar="S", type=parse_seed, default=0, help="draws who is held out (default: 0)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a prepared dataset")
     parser.set_defaults(run=run)

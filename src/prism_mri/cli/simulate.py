@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from prism_mri.cli.parsing import Subparsers
+from prism_mri.cli.parsing import Subparsers, parse_seed
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -55,7 +55,7 @@ def add_parser(subparsers: Subparsers) -> None:
         type=float,
         help="slice distance for all sites, in place of their own",
     )
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="default: 0")
+    parser.add_argument("--seed", metavar="S", type=parse_seed, default=0, help="default: 0")
     parser.set_defaults(run=run)
 
 

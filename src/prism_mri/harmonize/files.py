@@ -42,8 +42,7 @@ class HarmonizeOptions:
     Attributes:
         style: see :func:`prism_mri.harmonize.volume.harmonize_volume`.
         outside: what stands outside the brain of an image that was not stripped: "zero", or "keep"
-            for the source
-            in the target's intensity scale.
+            for the source in the target's intensity scale.
         brain_mask: mask file, or pattern with ``{dir}``, ``{stem}``, ``{sub}``, ``{ses}``.
         seed: of "sample".
         overwrite: replace outputs that exist.
@@ -87,12 +86,17 @@ def harmonize_inputs(
     check_compatible(card, translator.digest, card.manifest.modality)
     _check_out(inputs, out)
     images = find_images(inputs, card.manifest.modality)
+    if options.brain_mask is not None:
+        resolve_mask_path(options.brain_mask, images[0])
     targets = _plan_outputs(images, out, overwrite=options.overwrite)
+    linked = _is_one_dataset(inputs)
     failures: list[str] = []
     written: list[Path] = []
     for done, (image, target) in enumerate(zip(images, targets, strict=True), start=1):
         try:
-            _harmonize_file(image, target, card, translator, options)
+            warnings = _harmonize_file(image, target, card, translator, options, linked=linked)
+            for warning in warnings:
+                _LOGGER.warning("image %d of %d: %s", done, len(images), warning)
             written.append(target)
         except PrismError as error:
             named = _name_file(error, image)
@@ -109,7 +113,9 @@ def harmonize_inputs(
 
 
 def _check_out(inputs: Sequence[Path], out: Path) -> None:
-    """Refuse to make a dataset of other people's making a derivative of itself."""
+    """Refuse a file in the folder's place, and the dataset to harmonize as its own result."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: give a folder with --out")
     for path in inputs:
         if path.is_dir() and is_bids_dataset(path) and path.resolve() == out.resolve():
             raise InputError(f"{out} is the dataset to harmonize: choose another --out")
@@ -131,8 +137,15 @@ def _plan_outputs(images: Sequence[ImageRef], out: Path, *, overwrite: bool) -> 
 
 
 def _harmonize_file(
-    image: ImageRef, target: Path, card: SiteCard, translator: Translator, options: HarmonizeOptions
-) -> None:
+    image: ImageRef,
+    target: Path,
+    card: SiteCard,
+    translator: Translator,
+    options: HarmonizeOptions,
+    *,
+    linked: bool,
+) -> tuple[str, ...]:
+    """Write one volume and its sidecar, and return the warnings."""
     check_modality(image.path, card.manifest.modality)
     volume = read_volume(image.path)
     given = None
@@ -148,18 +161,21 @@ def _harmonize_file(
         style=options.style,
         generator=generator,
     )
-    for warning in result.warnings:
-        _LOGGER.warning("%s", warning)
     keeps = options.outside == "keep" and given is not None
     data = _keep_outside(result, volume, mask, card) if keeps else result.data
-    write_volume(target, data, volume, overwrite=options.overwrite)
-    sidecar = _build_sidecar(image, result, card, translator, options, stripped=not keeps)
+    sidecar = {
+        **_describe_source(image, linked=linked),
+        "SkullStripped": not keeps,
+        **_describe_harmonization(result, card, translator, options),
+    }
     text = json.dumps(sidecar, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    write_volume(target, data, volume, overwrite=options.overwrite)
     try:
         write_whole(_sidecar_path(target), text.encode(), overwrite=options.overwrite)
     except PrismError:
         target.unlink(missing_ok=True)
         raise
+    return result.warnings
 
 
 def _draw_seed(seed: int, image: ImageRef) -> int:
@@ -175,22 +191,33 @@ def _keep_outside(
     return np.where(mask, result.data, volume.data * factor).astype(np.float32)
 
 
-def _build_sidecar(
-    image: ImageRef,
-    result: Harmonized,
-    card: SiteCard,
-    translator: Translator,
-    options: HarmonizeOptions,
-    *,
-    stripped: bool,
-) -> dict[str, object]:
-    """Say what was done; protocol fields of the source's sidecar are kept, nothing else of it."""
+def _describe_source(image: ImageRef, *, linked: bool) -> dict[str, object]:
+    """Name the source and keep the protocol fields of its sidecar, and nothing else of it.
+
+    Args:
+        image: the source.
+        linked: whether the output's dataset_description links the dataset as ``raw``.
+    """
     kept = ("MagneticFieldStrength", "RepetitionTime", "EchoTime", "SliceThickness")
-    source = read_sidecar(image.path)
+    fields = read_sidecar(image.path)
+    name = f"bids:raw:{image.relative.as_posix()}" if linked else image.path.name
     return {
-        **{f"Source{key}": source[key] for key in kept if isinstance(source.get(key), int | float)},
-        "SkullStripped": stripped,
-        "Sources": [f"bids:raw:{image.relative.as_posix()}" if image.is_bids else image.path.name],
+        **{f"Source{key}": fields[key] for key in kept if _is_number(fields.get(key))},
+        "Sources": [name],
+    }
+
+
+def _is_number(value: object) -> bool:
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+    )
+
+
+def _describe_harmonization(
+    result: Harmonized, card: SiteCard, translator: Translator, options: HarmonizeOptions
+) -> dict[str, object]:
+    """Say with what and how an image was harmonized."""
+    return {
         "GeneratedBy": [{"Name": "prism-mri", "Version": prism_mri.__version__}],
         "Prism": {
             "Site": card.manifest.site,
@@ -211,11 +238,15 @@ def _build_sidecar(
     }
 
 
+def _is_one_dataset(inputs: Sequence[Path]) -> bool:
+    return len(inputs) == 1 and inputs[0].is_dir() and is_bids_dataset(inputs[0])
+
+
 def _describe_output(inputs: Sequence[Path], out: Path, card: SiteCard, *, overwrite: bool) -> None:
     """Make the output of one BIDS dataset a BIDS derivative."""
     if (out / "dataset_description.json").exists() and not overwrite:
         return
-    if len(inputs) == 1 and inputs[0].is_dir() and is_bids_dataset(inputs[0]):
+    if _is_one_dataset(inputs):
         write_dataset_description(
             out,
             f"Harmonized to {card.manifest.site}",

@@ -22,10 +22,8 @@ class GaussianStyle:
 
     def sample(self, generator: torch.Generator | None = None) -> StyleBatch:
         """Draw one style per image by the reparameterization of Kingma & Welling 2014."""
-        noise = torch.randn(
-            self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
-        )
-        return self.mean + noise * (0.5 * self.log_variance).exp()
+        noise = torch.randn(self.mean.shape, generator=generator)
+        return self.mean + noise.to(self.mean) * (0.5 * self.log_variance).exp()
 
 
 class StyleEncoder(nn.Module):
@@ -33,8 +31,7 @@ class StyleEncoder(nn.Module):
 
     What is pooled is pooled *within each tissue*, with the anatomy's fractions as weights, so that
     how much of a tissue a slice holds does not look like style. Nothing divides by the image's own
-    mean or
-    spread: the gain stays visible.
+    mean or spread: the gain stays visible.
 
     Source:
         Galada et al. 2024, section 2.2 (convolutional encoder, Gaussian latent of 2). We deviate:

@@ -96,8 +96,16 @@ def prepare_site(
     """
     _check_settings(site, validation_fraction)
     _check_out(out, overwrite)
+    _check_inputs(inputs)
     images = find_images(inputs, contract.modality)
     _check_names_differ(images, contract)
+    if brain_mask is not None:
+        resolve_mask_path(brain_mask, images[0])
+    if not all(image.is_bids for image in images):
+        logger.warning(
+            "files without BIDS names are counted as one person each: use sub-<label> names where"
+            " a person has several scans"
+        )
     held_out = _draw_held_out([image.subject for image in images], validation_fraction, seed)
     temporary = out.resolve().with_name(f".{out.resolve().name}.{secrets.token_hex(4)}.part")
     try:
@@ -170,6 +178,13 @@ def _check_out(out: Path, overwrite: bool) -> None:
             f"{out} is no prepared dataset (it has no {PREPARED_MANIFEST}) and is not replaced;"
             " choose another folder"
         )
+
+
+def _check_inputs(inputs: Sequence[Path]) -> None:
+    """Refuse what is prepared already: preparing it again would resample it twice."""
+    prepared = [str(path) for path in inputs if (path / PREPARED_MANIFEST).is_file()]
+    if prepared:
+        raise InputError(f"{', '.join(prepared)} is prepared already; give the original images")
 
 
 def _check_names_differ(images: Sequence[ImageRef], contract: PreprocessingContract) -> None:

@@ -1,5 +1,6 @@
 """Anatomies: tissue maps of people, from the embedded template or from a folder of label maps."""
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from prism_mri.types import Affine
 from prism_mri.volume import read_volume, reorient_to_ras, strip_nifti_suffix
 
 _MARGIN_VOXELS = 3
+_MAX_LABEL = 2**15 - 1
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def read_label_map(path: Path) -> tuple[np.ndarray, Affine]:
     """Read a FreeSurfer-style label map as tissue indices ``(I, J, K)`` in RAS and its affine.
 
     Raises:
-        InputError: it holds no brain labels (1–499), or its voxels are not about 1 mm.
+        InputError: it holds no white matter, values that are no labels, or voxels far from 1 mm.
     """
     volume, _ = reorient_to_ras(read_volume(path))
     if max(abs(spacing - 1.0) for spacing in volume.spacing_mm) > 0.3:
@@ -72,7 +75,14 @@ def read_label_map(path: Path) -> tuple[np.ndarray, Affine]:
             f"label map {path} has voxels of {volume.spacing_mm} mm: resample it to 1 mm first"
         )
     labels = np.rint(volume.data).astype(np.int32)
-    indices, _ = compute_tissue_indices(labels)
+    if not np.array_equal(labels, volume.data) or labels.min() < 0 or labels.max() > _MAX_LABEL:
+        raise InputError(
+            f"label map {path} holds values that are no labels (whole numbers from 0 to "
+            f"{_MAX_LABEL}): is it an image?"
+        )
+    indices, unknown = compute_tissue_indices(labels)
+    if unknown:
+        _LOGGER.warning("labels without a tissue of their own: %s", ", ".join(map(str, unknown)))
     if not np.isin(indices, np.flatnonzero(ROLES.numpy() == Role.WM)).any():
         raise InputError(
             f"label map {path} holds no white matter (labels 2, 41): is it a FreeSurfer-style map?"
@@ -123,9 +133,9 @@ def draw_template_person(
     template = read_tissue_map()
     fractions = torch.as_tensor(template.fractions)
     deformation = _draw_person_deformation(
-        _label_largest(fractions) == Role.CSF, generator, population
+        label_largest(fractions) == Role.CSF, generator, population
     )
-    roles = _label_largest(deformation.apply(fractions))
+    roles = label_largest(deformation.apply(fractions))
     classes = [TISSUE_INDEX[name] for name in ("air", "csf", "cortex", "wm")]
     tissue = torch.tensor(classes, dtype=torch.uint8)[roles.long()]
     tissue, affine = _crop_to_content(tissue, np.asarray(template.affine, dtype=np.float64))
@@ -133,7 +143,7 @@ def draw_template_person(
     return Anatomy(tissue, draw_texture(tuple(tissue.shape), generator), affine, person)
 
 
-def _label_largest(fractions: torch.Tensor) -> torch.Tensor:
+def label_largest(fractions: torch.Tensor) -> torch.Tensor:
     """Return the role of the largest of ``(3, I, J, K)`` fractions where they fill half a voxel."""
     csf, gm, wm = fractions
     label = torch.where(gm >= csf, Role.GM, Role.CSF)

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +48,7 @@ POPULATIONS: Final[dict[str, Population]] = {
 """Sites differ in whom they scan: the people of adni are older, with wider ventricles."""
 
 _MARGIN_MM = 8.0
+_MAX_SPACING_MM = 30.0
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,11 @@ def _check_plan(plan: CohortPlan, out: Path) -> _Roster:
             f"need at least 1 subject and no negative counts, got {plan.subjects} subjects, "
             f"{plan.travelling} travelling, {plan.unseen} unseen"
         )
-    if plan.slice_spacing_mm is not None and not 0 < plan.slice_spacing_mm < math.inf:
-        raise ConfigError(f"the slice spacing must be above 0 mm, got {plan.slice_spacing_mm}")
+    if plan.slice_spacing_mm is not None and not 0 < plan.slice_spacing_mm <= _MAX_SPACING_MM:
+        raise ConfigError(
+            f"the slice spacing must be above 0 and at most {_MAX_SPACING_MM:g} mm, got "
+            f"{plan.slice_spacing_mm}"
+        )
     for name in plan.sites:
         get_protocol(name)
     if plan.anatomies is None:

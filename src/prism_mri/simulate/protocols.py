@@ -27,7 +27,7 @@ class Protocol(FrozenModel):
     sharpening: Fraction = 0.0
     """Amount of unsharp masking in the scanner's reconstruction."""
     bias_std: Fraction
-    """Standard deviation of the logarithm of the bias field over the brain."""
+    """Standard deviation of the logarithm of the bias field over the image."""
     noise_std: Fraction
     """Rician noise, relative to the brain's median signal."""
     gamma: Positive = 1.0

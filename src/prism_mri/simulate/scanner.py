@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from prism_mri.simulate.anatomy import Anatomy
+from prism_mri.simulate.anatomy import Anatomy, label_largest
 from prism_mri.simulate.deform import smooth
 from prism_mri.simulate.physics import compute_spin_echo, interpolate_tissue_properties
 from prism_mri.simulate.protocols import Protocol
@@ -126,16 +126,15 @@ def draw_bias_field(grid: Grid, std: float, generator: torch.Generator) -> torch
 def compute_truth(anatomy: Anatomy, grid: Grid, *, thickness_mm: float) -> TissueMaps:
     """Return brain mask and segmentation of an anatomy on a grid, by majority within each voxel.
 
-    A voxel of the brain that holds none of the three tissues (a lesion, a vessel) is called GM.
+    A voxel of the brain that holds none of the three tissues (a lesion, a vessel) stays 0 in the
+    segmentation.
     """
     roles = anatomy.compute_roles()
     present = [roles != Role.OUTSIDE, roles == Role.CSF, roles == Role.GM, roles == Role.WM]
     maps = torch.stack(present).float()
     inside, csf, gm, wm = _image_on_grid(maps, anatomy, grid, thickness_mm=thickness_mm)
     brain = inside > 0.5
-    label = torch.where(
-        wm > torch.maximum(csf, gm), Role.WM, torch.where(gm >= csf, Role.GM, Role.CSF)
-    )
+    label = label_largest(torch.stack([csf, gm, wm]))
     return TissueMaps(brain, torch.where(brain, label, Role.OUTSIDE).to(torch.uint8))
 
 

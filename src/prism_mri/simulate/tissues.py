@@ -79,7 +79,7 @@ TISSUES: Final[tuple[Tissue, ...]] = (
     _tissue("blood", 0.15, (1400, 60), (1600, 50), _O, (502, 514)),
     _tissue("nerve", 0.70, (800, 80), (900, 70), _O, (512, 530)),
 )
-"""Relaxation of CSF, cortex and white matter as in DESIGN.
+"""Relaxation of CSF, cortex and white matter: values in the range of published ones at each field.
 
 Deep structures are set relative to them: more iron, shorter T2.
 """

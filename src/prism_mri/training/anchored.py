@@ -37,7 +37,7 @@ from prism_mri.training.loop import (
     run_loop,
     select_device,
 )
-from prism_mri.training.model import ModelDescription, TrainingSummary, write_model
+from prism_mri.training.model import ModelDescription, TrainingSummary, read_model, write_model
 from prism_mri.training.prior import compute_style_prior, encode_volume_style, select_style_slices
 from prism_mri.training.translator import Translator
 
@@ -50,12 +50,12 @@ class AnchoredSettings(FrozenModel):
     crop: Annotated[int, Field(ge=32, multiple_of=16)] = 128
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     patience: Annotated[int, Field(ge=1)] = 4
-    intensity_weight: float = 5.0
-    perceptual_weight: float = 0.02
+    intensity_weight: Annotated[float, Field(ge=0)] = 5.0
+    perceptual_weight: Annotated[float, Field(ge=0)] = 0.02
     perceptual_images: Annotated[int, Field(ge=1)] = 2
     """Images of a batch that the perceptual loss looks at; it costs ten times the networks."""
-    kl_weight: float = 1e-3
-    cycle_weight: float = 0.1
+    kl_weight: Annotated[float, Field(ge=0)] = 1e-3
+    cycle_weight: Annotated[float, Field(ge=0)] = 0.1
     max_steps_per_epoch: Annotated[int, Field(ge=1)] = 80
 
 
@@ -227,7 +227,7 @@ def train_anchored(
         "translator": translator.digest,
         "data": dataset.manifest.model_dump(mode="json"),
     }
-    return run_loop(
+    outcome = run_loop(
         recipe,
         loop,
         out,
@@ -236,6 +236,8 @@ def train_anchored(
         configuration=configuration,
         report=report,
     )
+    _mark_complete(out, outcome)
+    return outcome
 
 
 @torch.no_grad()
@@ -272,11 +274,21 @@ def _export(
     return {**module.state_dict(), "style_prior.mean": mean, "style_prior.std": deviation}
 
 
+def _mark_complete(out: Path, outcome: Outcome) -> None:
+    """Say in the model's description that training ended, and after how much of it."""
+    description, tensors = read_model(out)
+    ran = {"epochs": outcome.epochs, "steps": outcome.steps}
+    summary = description.training.model_copy(update=ran)
+    complete = description.model_copy(update={"complete": True, "training": summary})
+    write_model(out, complete, tensors)
+
+
 def _describe(
     dataset: PreparedDataset, translator: Translator, loop: LoopSettings, epoch: int, score: float
 ) -> ModelDescription:
     manifest, networks = dataset.manifest, translator.description
     return ModelDescription(
+        complete=False,
         site=manifest.site,
         modality=manifest.contract.modality,
         contract=manifest.contract,
@@ -290,7 +302,7 @@ def _describe(
         intensity_scale=float(np.mean([image.scale for image in manifest.images])),
         training=TrainingSummary(
             seed=loop.seed,
-            epochs=loop.epochs,
+            epochs=epoch,
             steps=epoch * loop.steps_per_epoch,
             best_epoch=epoch,
             validation_ssim=score,

@@ -45,6 +45,8 @@ class ModelDescription(FrozenModel):
 
     schema_version: Literal[1] = 1
     recipe: Literal["anchored"] = "anchored"
+    complete: bool = True
+    """False while a training runs, and after one that was cut short."""
     site: SiteName
     modality: Modality = "T2w"
     contract: PreprocessingContract

@@ -67,9 +67,9 @@ class TranslatorSettings(FrozenModel):
     loop: LoopSettings
     batch_pairs: Annotated[int, Field(ge=1)] = 8
     crop: Annotated[int, Field(ge=32, multiple_of=16)] = 128
-    intensity_weight: float = 5.0
-    fractions_weight: float = 1.0
-    kl_weight: float = 1e-3
+    intensity_weight: Annotated[float, Field(ge=0)] = 5.0
+    fractions_weight: Annotated[float, Field(ge=0)] = 1.0
+    kl_weight: Annotated[float, Field(ge=0)] = 1e-3
 
 
 class TranslatorNetworks(nn.Module):
@@ -126,8 +126,7 @@ class TranslatorRecipe(Recipe):
         images, mask = batch.images.flatten(0, 1), batch.mask.repeat(2, 1, 1, 1)
         anatomy = self.module.anatomy_encoder(images)
         style = self.module.style_encoder(images, anatomy.detach(), mask)
-        noise = torch.randn(style.mean.shape, generator=generator).to(self._device)
-        sampled = style.mean + noise * (0.5 * style.log_variance).exp()
+        sampled = style.sample(generator)
         swapped = anatomy.roll(self._settings.batch_pairs, dims=0)
         decoded = self.module.decoder(swapped, sampled)
         fractions, known = batch.fractions.repeat(2, 1, 1, 1), batch.known.repeat(2, 1, 1, 1)
