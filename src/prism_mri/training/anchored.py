@@ -198,24 +198,12 @@ def train_anchored(
             "again"
         )
     place = select_device(device)
-    networks = AnchoredNetworks(
-        copy.deepcopy(translator.networks.style_encoder), copy.deepcopy(translator.networks.decoder)
-    )
-    networks.to(place).requires_grad_(requires_grad=True)
-    networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    networks = _copy_networks(translator, place)
     anatomy_encoder = copy.deepcopy(translator.networks.anatomy_encoder).to(place)
     train = _load(dataset.split("train"), anatomy_encoder, place)
     validation = _load(dataset.split("validation"), anatomy_encoder, place)
     recipe = AnchoredRecipe(networks, settings, train, validation)
-    steps = max(1, min(settings.max_steps_per_epoch, -(-len(train.images) // settings.batch)))
-    loop = LoopSettings(
-        epochs=settings.epochs,
-        steps_per_epoch=steps,
-        learning_rate=settings.learning_rate,
-        patience=settings.patience,
-        seed=seed,
-        device="cuda" if place.type == "cuda" else "cpu",
-    )
+    loop = _plan_loop(settings, len(train.images), seed, place)
 
     def save_best(module: nn.Module, epoch: int, score: float) -> None:
         description = _describe(dataset, translator, loop, epoch, score)
@@ -238,6 +226,31 @@ def train_anchored(
     )
     _mark_complete(out, outcome)
     return outcome
+
+
+def _copy_networks(translator: Translator, device: torch.device) -> AnchoredNetworks:
+    """Return the translator's style encoder and decoder, ready to be trained."""
+    networks = AnchoredNetworks(
+        copy.deepcopy(translator.networks.style_encoder), copy.deepcopy(translator.networks.decoder)
+    )
+    networks.to(device).requires_grad_(requires_grad=True)
+    networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return networks
+
+
+def _plan_loop(
+    settings: AnchoredSettings, slices: int, seed: int, device: torch.device
+) -> LoopSettings:
+    """Let an epoch see every slice about once, up to the recipe's limit of steps."""
+    steps = max(1, min(settings.max_steps_per_epoch, -(-slices // settings.batch)))
+    return LoopSettings(
+        epochs=settings.epochs,
+        steps_per_epoch=steps,
+        learning_rate=settings.learning_rate,
+        patience=settings.patience,
+        seed=seed,
+        device="cuda" if device.type == "cuda" else "cpu",
+    )
 
 
 @torch.no_grad()
