@@ -10,6 +10,7 @@ from prism_mri.config import PreprocessingContract
 from prism_mri.errors import InputError
 from prism_mri.evaluate.results import TravellingResults
 from prism_mri.evaluate.travelling import evaluate_travelling
+from prism_mri.files import write_whole
 from prism_mri.harmonize import harmonize_inputs
 from prism_mri.preprocessing.prepare import prepare_site
 from prism_mri.report import write_report
@@ -135,9 +136,7 @@ def _make_card(
         report=lambda line: say(f"train {site}: {line}"),
     )
     private, public = generate_key_pair(out / _KEYS / site)
-    trusted = out / _TRUST / f"{site}.pem"
-    trusted.parent.mkdir(exist_ok=True)
-    trusted.write_bytes(public.read_bytes())
+    write_whole(out / _TRUST / f"{site}.pem", public.read_bytes())
     path = out / f"{site}.prism"
     publish_card(out / "models" / site, path, private_key=private, local_only=plan.local_only)
     return read_card(path, trust=out / _TRUST)

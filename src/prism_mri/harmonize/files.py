@@ -106,7 +106,8 @@ def harmonize_inputs(
         progress(done, len(images))
     if failures and not written:
         raise InputError(f"all {len(failures)} inputs failed: {'; '.join(failures)}")
-    _describe_output(inputs, out, card, overwrite=options.overwrite)
+    if linked:
+        _describe_output(inputs[0], out, card, overwrite=options.overwrite)
     if failures:
         raise PartialFailure(failures, len(written), [str(path) for path in written])
     return written
@@ -242,19 +243,18 @@ def _is_one_dataset(inputs: Sequence[Path]) -> bool:
     return len(inputs) == 1 and inputs[0].is_dir() and is_bids_dataset(inputs[0])
 
 
-def _describe_output(inputs: Sequence[Path], out: Path, card: SiteCard, *, overwrite: bool) -> None:
+def _describe_output(dataset: Path, out: Path, card: SiteCard, *, overwrite: bool) -> None:
     """Make the output of one BIDS dataset a BIDS derivative."""
     if (out / "dataset_description.json").exists() and not overwrite:
         return
-    if _is_one_dataset(inputs):
-        write_dataset_description(
-            out,
-            f"Harmonized to {card.manifest.site}",
-            derivative=True,
-            raw=inputs[0],
-            description="Harmonized with a PRISM site card; for research, not for diagnosis",
-            overwrite=True,
-        )
+    write_dataset_description(
+        out,
+        f"Harmonized to {card.manifest.site}",
+        derivative=True,
+        raw=dataset,
+        description="Harmonized with a PRISM site card; for research, not for diagnosis",
+        overwrite=True,
+    )
 
 
 def _sidecar_path(image: Path) -> Path:

@@ -37,7 +37,13 @@ from prism_mri.training.loop import (
     run_loop,
     select_device,
 )
-from prism_mri.training.model import ModelDescription, TrainingSummary, read_model, write_model
+from prism_mri.training.model import (
+    DESCRIPTION_NAME,
+    ModelDescription,
+    TrainingSummary,
+    read_model,
+    write_model,
+)
 from prism_mri.training.prior import compute_style_prior, encode_volume_style, select_style_slices
 from prism_mri.training.translator import Translator
 
@@ -189,7 +195,7 @@ def train_anchored(
         InputError: ``out`` holds a model already, or the data cannot be used.
         CompatibilityError: the dataset was prepared under another contract than the translator's.
     """
-    if (out / "model.json").exists() and not resume:
+    if (out / DESCRIPTION_NAME).exists() and not resume:
         raise InputError(f"{out} holds a model already: choose another folder, or pass --resume")
     dataset = read_prepared(prepared)
     if dataset.manifest.contract != translator.description.contract:
