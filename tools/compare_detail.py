@@ -21,18 +21,18 @@ from prism_mri.config import PreprocessingContract
 from prism_mri.harmonize.detail import add_native_detail
 from prism_mri.harmonize.volume import decode_slices, encode_anatomy
 from prism_mri.metrics import compute_scores
+from prism_mri.models.style import encode_volume_style, select_style_slices
+from prism_mri.models.translator import TranslatorNetworks, read_translator
 from prism_mri.preprocessing.conform import Conformed, brain_box, conform
 from prism_mri.preprocessing.orient import OrientedBrain, orient_brain
 from prism_mri.simulate.anatomy import read_anatomy
-from prism_mri.simulate.protocols import PROTOCOLS, Protocol
+from prism_mri.simulate.protocols import Protocol, get_protocol
 from prism_mri.simulate.scanner import (
     add_scanner_defects,
     compute_truth,
     place_grid,
     render_clean,
 )
-from prism_mri.training.prior import encode_volume_style, select_style_slices
-from prism_mri.training.translator import TranslatorNetworks, read_translator
 from prism_mri.types import SliceStack, VolumeArray
 from prism_mri.volume import Volume, read_mask, read_volume
 
@@ -129,7 +129,7 @@ def main() -> None:
     sys.stdout.write("| case | conform | detail | native |\n|---|---|---|---|\n")
     for pixel_mm in _PIXELS_MM:
         for names in (("guys", "hh"), ("hh", "guys")):
-            protocols = (PROTOCOLS[names[0]], PROTOCOLS[names[1]])
+            protocols = (get_protocol(names[0]), get_protocol(names[1]))
             found: dict[str, list[tuple[float, float]]] = {}
             for head in ("15", "20"):
                 path = arguments.anatomies / f"head-{head}_labels.nii.gz"

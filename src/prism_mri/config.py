@@ -6,14 +6,18 @@ parameters.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prism_mri.errors import ConfigError
 
-Modality = Literal["T2w"]
+Modality = Literal["T1w", "T2w", "PDw", "FLAIR"]
 """Modalities that the shipped translator knows, as BIDS suffixes."""
+
+MODALITIES: Final[tuple[Modality, ...]] = get_args(Modality)
+
+IntensityReference = Literal["lower_quartile", "median", "upper_quartile"]
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -23,6 +27,19 @@ class FrozenModel(BaseModel):
     """Base of all configuration: immutable, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+_QUANTILES: Final[dict[IntensityReference, float]] = {
+    "lower_quartile": 0.25,
+    "median": 0.5,
+    "upper_quartile": 0.75,
+}
+_INTENSITY: Final[dict[Modality, tuple[IntensityReference, float]]] = {
+    "T1w": ("upper_quartile", 0.6),
+    "T2w": ("lower_quartile", 0.25),
+    "PDw": ("lower_quartile", 0.5),
+    "FLAIR": ("median", 0.4),
+}
 
 
 class PreprocessingContract(FrozenModel):
@@ -37,15 +54,28 @@ class PreprocessingContract(FrozenModel):
         256,
     )
     """In-plane size of the conform grid (left-right, posterior-anterior), in pixels."""
-    intensity_reference: Literal["lower_quartile"] = "lower_quartile"
-    """Statistic in the brain mask that is mapped to ``intensity_value``.
+    intensity_reference: IntensityReference = "lower_quartile"
+    """Statistic in the brain mask that is mapped to ``intensity_value``; see :meth:`for_modality`.
 
-    On T2w it lies in white matter however much fluid a brain holds, while the median wanders
-    between white and grey matter.
+    It is the quartile that lies in white matter however much fluid a brain holds: the lower one on
+    T2w and PD, where white matter is darkest, the upper one on T1w, where it is brightest, the
+    median on FLAIR, where it lies between fluid and grey matter.
     """
     intensity_value: Positive = 0.25
+    """What white matter comes to, so that the brightest tissue stays near 1."""
     min_brain_area_mm2: Positive = 2000.0
     """Slices with less brain than this are not trained on or scored (they are still harmonized)."""
+
+    @classmethod
+    def for_modality(cls, modality: Modality) -> "PreprocessingContract":
+        """Return the contract of a modality: the common grid, its own intensity reference."""
+        reference, value = _INTENSITY[modality]
+        return cls(modality=modality, intensity_reference=reference, intensity_value=value)
+
+    @property
+    def quantile(self) -> float:
+        """The intensity reference as a fraction of the brain's voxels, in (0, 1)."""
+        return _QUANTILES[self.intensity_reference]
 
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

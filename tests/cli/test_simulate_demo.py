@@ -27,14 +27,15 @@ def seen(monkeypatch):
 
     monkeypatch.setattr("prism_mri.simulate.cohort.simulate_cohort", simulate_cohort)
     monkeypatch.setattr("prism_mri.demo.run_study", run_study)
-    monkeypatch.setattr("prism_mri.training.translator.read_translator", lambda: "shipped")
+    monkeypatch.setattr("prism_mri.models.translator.read_translator", lambda: "shipped")
     monkeypatch.setattr("prism_mri.evaluate.table.format_table", lambda found: f"{found}: table\n")
     return calls
 
 
 def test_simulate_passes_everything_on_and_prints_the_folder(command, seen):
     words = "simulate out --sites hh iop --subjects 3 --travelling 1 --unseen 2 --seed 9"
-    result = command(*words.split(), "--anatomies", "heads", "--whole-head", "--slice-spacing", "6")
+    words += " --modality FLAIR --lesions 8.5 --atrophy 0.1 --slice-spacing 6"
+    result = command(*words.split(), "--anatomies", "heads", "--whole-head")
     assert (result.code, result.out) == (0, "out\n")
     assert "simulate: 1 of 1 scans, 0 s left" in result.err
     assert seen["out"] == Path("out")
@@ -47,12 +48,37 @@ def test_simulate_passes_everything_on_and_prints_the_folder(command, seen):
         anatomies=Path("heads"),
         slice_spacing_mm=6.0,
         whole_head=True,
+        modality="FLAIR",
+        lesions_ml=8.5,
+        atrophy=0.1,
     )
 
 
 def test_simulate_by_default_does_what_the_plan_does(command, seen):
     assert command("simulate", "out").code == 0
     assert seen["plan"] == CohortPlan()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--lesions", "80", "lesions must be 0 to 50 ml on average, got 80"),
+        ("--atrophy", "2", "atrophy must be 0 to 0.3 of the cortex on average, got 2"),
+        ("--atrophy", "nan", "on average, got nan"),
+    ],
+)
+def test_simulate_refuses_amounts_out_of_range_in_one_line(command, tmp_path, option, value, said):
+    result = command("simulate", tmp_path / "out", option, value)
+    assert (result.code, result.out) == (1, "")
+    assert said in result.err
+    assert len(result.err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_simulate_refuses_other_modalities(command, tmp_path):
+    result = command("simulate", tmp_path / "out", "--modality", "bold")
+    assert result.code == 2
+    assert "invalid choice: 'bold'" in result.err
 
 
 @pytest.mark.parametrize("quick", [True, False])

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from prism_mri.assets import TissueMap, read_tissue_map
 from prism_mri.simulate.anatomy import Anatomy
+from prism_mri.simulate.cohort import CohortPlan
 from prism_mri.simulate.scanner import Grid
 from prism_mri.simulate.texture import draw_texture
 from prism_mri.simulate.tissues import TISSUE_INDEX
@@ -77,3 +78,18 @@ def write_label_map(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def label_maps(write_label_map: Callable[..., Path]) -> Path:
+    """Four tiny heads."""
+    for name in ("head-01_labels", "head-02_labels", "head-03_labels", "head-04_labels"):
+        path = write_label_map(f"{name}.nii.gz")
+    return path.parent
+
+
+@pytest.fixture
+def label_plan(label_maps: Path) -> CohortPlan:
+    return CohortPlan(
+        sites=("guys",), subjects=3, travelling=0, anatomies=label_maps, slice_spacing_mm=6.0
+    )

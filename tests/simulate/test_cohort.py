@@ -202,21 +202,6 @@ def roughness(image: np.ndarray) -> float:
 # From label maps
 
 
-@pytest.fixture
-def label_maps(write_label_map: LabelMapWriter) -> Path:
-    """Four tiny heads."""
-    for name in ("head-01_labels", "head-02_labels", "head-03_labels", "head-04_labels"):
-        path = write_label_map(f"{name}.nii.gz")
-    return path.parent
-
-
-@pytest.fixture
-def label_plan(label_maps: Path) -> CohortPlan:
-    return CohortPlan(
-        sites=("guys",), subjects=3, travelling=0, anatomies=label_maps, slice_spacing_mm=6.0
-    )
-
-
 def list_images(out: Path, dataset: str) -> list[str]:
     return sorted(image.path.name for image in find_images([out / dataset], "T2w"))
 
@@ -338,6 +323,11 @@ def test_more_people_do_not_change_the_first(label_plan: CohortPlan, tmp_path: P
         ({"slice_spacing_mm": 500.0}, ConfigError, r"at most 30 mm, got 500"),
         ({"slice_spacing_mm": -3.0}, ConfigError, r"at most 30 mm, got -3"),
         ({"slice_spacing_mm": float("nan")}, ConfigError, r"at most 30 mm, got nan"),
+        ({"lesions_ml": -1.0}, ConfigError, r"lesions must be 0 to 50 ml on average, got -1"),
+        ({"lesions_ml": 51.0}, ConfigError, r"0 to 50 ml on average, got 51"),
+        ({"lesions_ml": float("nan")}, ConfigError, r"0 to 50 ml on average, got nan"),
+        ({"atrophy": -0.1}, ConfigError, r"atrophy must be 0 to 0.3 of the cortex .*, got -0.1"),
+        ({"atrophy": 0.31}, ConfigError, r"0 to 0.3 of the cortex on average, got 0.31"),
     ],
 )
 def test_bad_plans_are_refused_before_anything_is_made(

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from prism_mri.simulate.anatomy import Anatomy
-from prism_mri.simulate.protocols import PROTOCOLS, Protocol, get_protocol
+from prism_mri.simulate.physics import compute_spin_echo, interpolate_tissue_properties
+from prism_mri.simulate.protocols import SCANNERS, Protocol, get_protocol
 from prism_mri.simulate.scanner import (
     Grid,
     add_scanner_defects,
@@ -17,6 +18,7 @@ from prism_mri.simulate.scanner import (
     place_grid,
     render_clean,
 )
+from prism_mri.simulate.sequences import InversionRecovery
 from prism_mri.simulate.tissues import TISSUE_INDEX, Role
 
 
@@ -87,7 +89,7 @@ def test_grid_holds_the_whole_brain(ball: Anatomy, grids: list[Grid]) -> None:
 # Contrast
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("name", SCANNERS)
 def test_t2w_has_white_matter_below_grey_below_fluid(
     ball: Anatomy, ball_grid: Grid, name: str
 ) -> None:
@@ -201,10 +203,40 @@ def test_image_does_not_depend_on_how_the_grid_is_cut(
     assert float(ratio.mean()) == pytest.approx(1, abs=0.01)
 
 
+def test_t2w_is_the_spin_echos_signal(ball: Anatomy, ball_grid: Grid, clean: torch.Tensor) -> None:
+    """Without texture, tissue by tissue: ratios in the middle of each are the equation's."""
+    person = torch.Generator().manual_seed(1)
+    deviation = 1 + 0.03 * torch.randn(3, 22, generator=person).clamp(-2, 2)
+    properties = interpolate_tissue_properties(1.5) * deviation
+    signal = compute_spin_echo(*properties, repetition_ms=8178, echo_ms=100)
+    smooth_ball = replace(ball, texture=torch.zeros_like(ball.texture))
+    image = render(smooth_ball, get_protocol("guys"), ball_grid)
+    fluid, white = float(image[31, 33, 24]), float(image[31, 18, 24])
+    expected = signal[TISSUE_INDEX["csf"]] / signal[TISSUE_INDEX["wm"]]
+    assert fluid / white == pytest.approx(float(expected), rel=1e-3)
+    # As rendered before there were other modalities.
+    assert float(clean.mean()) == pytest.approx(0.4310744, rel=1e-4)
+    assert float(clean[31, 33, 24]) == pytest.approx(2.752786, rel=1e-4)
+
+
+def test_opposed_signals_cancel_where_they_share_a_voxel(ball: Anatomy, ball_grid: Grid) -> None:
+    """Early after the inversion fluid is negative and white matter positive."""
+    sequence = InversionRecovery(repetition_ms=9000, inversion_ms=1200, echo_ms=20)
+    protocol = change(sequence=sequence, blur_fwhm_mm=2.0)
+    tissue = torch.full_like(ball.tissue, TISSUE_INDEX["wm"])
+    tissue[31:] = TISSUE_INDEX["csf"]
+    step = replace(ball, tissue=tissue, texture=torch.zeros_like(ball.texture))
+    profile = render(step, protocol, ball_grid)[:, 33, 24]
+    assert float(profile.min()) >= 0
+    white, fluid = float(profile[20]), float(profile[42])
+    assert min(white, fluid) > 0.2
+    assert float(profile[29:33].min()) < 0.5 * min(white, fluid)
+
+
 # Defects
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("name", SCANNERS)
 def test_noise_in_a_flat_region_is_the_protocols(name: str) -> None:
     protocol = get_protocol(name).model_copy(update={"bias_std": 0.0})
     grid = Grid((40, 40, 12), np.eye(4))
@@ -300,5 +332,8 @@ def test_lesion_is_brain_and_scalp_is_not(ball: Anatomy, ball_grid: Grid) -> Non
     tissue[28:33, 1:4, 22:27] = TISSUE_INDEX["fat"]
     truth = compute_truth(replace(ball, tissue=tissue), ball_grid, thickness_mm=1.0)
     assert truth.brain[lesion].all()
+    assert truth.lesion.dtype == torch.bool
+    assert truth.lesion[29:32, 16:19, 23:26].all()
+    assert int(truth.lesion.sum()) == pytest.approx(125, rel=0.15)
     assert not truth.brain[28:33, 1:4, 22:27].any()
     assert int(truth.segmentation[29:32, 16:19, 23:26].max()) == 0

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from prism_mri.cli.parsing import Subparsers, parse_seed
+from prism_mri.cli.parsing import MODALITIES, Subparsers, parse_seed
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -12,10 +12,10 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "simulate",
         help="simulate sites and travelling people as BIDS datasets with truth",
-        description="Simulate T2w volumes of several sites from the embedded template anatomy, "
+        description="Simulate volumes of several sites from the embedded template anatomy, "
         "randomly deformed, or from a folder of FreeSurfer-style label maps. Each site becomes a "
         "BIDS dataset; travelling people, scanned at every site, become another with one session "
-        "a scanner.",
+        "a scanner. The same seed gives the same people in every modality.",
         epilog="For research, not for diagnosis.",
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to make")
@@ -39,7 +39,21 @@ def add_parser(subparsers: Subparsers) -> None:
         default=0,
         help="random scanners that only travelling people visit",
     )
-    parser.add_argument("--modality", default="T2w", choices=["T2w"], help="default: T2w")
+    parser.add_argument("--modality", default="T2w", choices=MODALITIES, help="default: T2w")
+    parser.add_argument(
+        "--lesions",
+        metavar="ML",
+        type=float,
+        default=0.0,
+        help="white-matter lesions, mean ml a person (default: none)",
+    )
+    parser.add_argument(
+        "--atrophy",
+        metavar="F",
+        type=float,
+        default=0.0,
+        help="fraction of the cortex lost, mean over people (default: none)",
+    )
     parser.add_argument(
         "--anatomies",
         metavar="DIR",
@@ -73,6 +87,9 @@ def run(args: argparse.Namespace) -> int:
         anatomies=args.anatomies,
         slice_spacing_mm=args.slice_spacing,
         whole_head=args.whole_head,
+        modality=args.modality,
+        lesions_ml=args.lesions,
+        atrophy=args.atrophy,
     )
     with show_progress("simulate", "scan") as progress:
         simulate_cohort(plan, args.out, progress=progress)

@@ -14,20 +14,20 @@ def compute_intensity_scale(
 ) -> float:
     """Return the native intensity that becomes 1.0.
 
-    The lower quartile over the brain becomes ``contract.intensity_value``: on T2w it lies in white
-    matter however much bright fluid or lesion there is, and no percentile of the tails, where
-    vessels and noise are, comes in.
+    The contract's quartile over the brain becomes its ``intensity_value``: the one that lies in
+    white matter however much fluid or lesion there is. No percentile of the tails, where vessels
+    and noise are, comes in.
 
     Args:
         data: intensities of a whole volume, native units.
         mask: the brain.
-        contract: says which value the lower quartile is mapped to.
+        contract: says which quartile, and which value it is mapped to.
 
     Returns:
         Native units per 1.0; divide the data by it.
 
     Raises:
-        ImageError: the mask is empty, or the brain is constant or its lower quartile not positive.
+        ImageError: the mask is empty, or the brain is constant or that quartile not positive.
     """
     inside = data[mask]
     if inside.size == 0:
@@ -36,10 +36,11 @@ def compute_intensity_scale(
         raise ImageError(
             f"the brain is constant, {inside[0]:g} everywhere in the mask; check image and mask"
         )
-    quartile = float(np.percentile(inside, 25))
+    quartile = float(np.percentile(inside, 100 * contract.quantile))
     if not np.isfinite(quartile) or quartile <= 0:
         raise ImageError(
-            f"the lower quartile over the brain is {quartile:g}, expected above 0;"
+            f"the {contract.intensity_reference.replace('_', ' ')} over the brain is {quartile:g},"
+            " expected above 0;"
             " check image and mask"
         )
     return quartile / contract.intensity_value

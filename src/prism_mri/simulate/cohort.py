@@ -1,20 +1,21 @@
-"""Cohorts: sites' own people and travelling people, written as BIDS datasets with their truth."""
+"""Cohorts: sites' own people and travelling people, scanned and written with their truth."""
 
 import hashlib
+import itertools
 import logging
+import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-import numpy as np
 import torch
 
 import prism_mri
-from prism_mri.bids import write_dataset_description, write_json
+from prism_mri.bids import write_json
+from prism_mri.config import Modality
 from prism_mri.errors import ConfigError, InputError
-from prism_mri.files import write_whole
 from prism_mri.simulate.anatomy import (
     Anatomy,
     Population,
@@ -23,16 +24,17 @@ from prism_mri.simulate.anatomy import (
     list_label_maps,
     read_anatomy,
 )
-from prism_mri.simulate.protocols import Protocol, draw_unseen_protocol, get_protocol, vary_protocol
-from prism_mri.simulate.scanner import (
-    Grid,
-    TissueMaps,
-    add_scanner_defects,
-    compute_truth,
-    place_grid,
-    render_clean,
+from prism_mri.simulate.dataset import (
+    ScanPlace,
+    describe_dataset,
+    write_participants,
+    write_scan,
+    write_target_truth,
 )
-from prism_mri.volume import Volume, strip_nifti_suffix, write_volume
+from prism_mri.simulate.pathology import apply_atrophy, compute_lesion_ml, place_lesions
+from prism_mri.simulate.protocols import Protocol, draw_unseen_protocol, get_protocol, vary_protocol
+from prism_mri.simulate.scanner import add_scanner_defects, compute_truth, place_grid, render_clean
+from prism_mri.volume import strip_nifti_suffix
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -49,6 +51,9 @@ POPULATIONS: Final[dict[str, Population]] = {
 
 _MARGIN_MM = 8.0
 _MAX_SPACING_MM = 30.0
+_MAX_LESIONS_ML = 50.0
+_MAX_ATROPHY = 0.3
+_LESION_SIGMA = 0.6
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,11 @@ class CohortPlan:
         slice_spacing_mm: replaces every protocol's slice distance and thickness (fewer slices,
             smaller files).
         whole_head: keep skull and scalp (label maps only).
+        modality: of all scans; anatomies are the same in every modality.
+        lesions_ml: white-matter lesions, mean over people, 0 to 50 ml; a person's volume is drawn
+            from a log-normal distribution (σ 0.6, cut at two).
+        atrophy: fraction of the cortex turned into fluid, mean over people, 0 to 0.3; a person's
+            has a standard deviation of a third of it (cut at two).
     """
 
     sites: tuple[str, ...] = ("guys", "hh", "adni")
@@ -79,6 +89,9 @@ class CohortPlan:
     travelling_people: tuple[str, ...] | None = None
     slice_spacing_mm: float | None = None
     whole_head: bool = False
+    modality: Modality = "T2w"
+    lesions_ml: float = 0.0
+    atrophy: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,14 @@ class _Roster:
 
     site_people: tuple[Path, ...]
     travelling_people: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class _Person:
+    """An anatomy, and what ``participants.tsv`` says of it beside the name."""
+
+    anatomy: Anatomy
+    columns: Mapping[str, float]
 
 
 def simulate_cohort(
@@ -103,40 +124,25 @@ def simulate_cohort(
         progress: called with scans done and scans in all.
 
     Raises:
-        ConfigError: unknown site, no subjects, a slice spacing of 0 mm or less, or a whole head
-            asked of the template.
+        ConfigError: unknown site, no subjects, a slice spacing, lesions or atrophy out
+            of range, or a whole head asked of the template.
         InputError: ``out`` exists, the label maps cannot be used, or someone both stands at a site
             and travels.
     """
     roster = _check_plan(plan, out)
-    protocols = [_adapt(get_protocol(name), plan) for name in plan.sites]
-    unseen = [
-        _adapt(
-            draw_unseen_protocol(f"unseen{index + 1}", _generator(plan.seed, "unseen", index)), plan
-        )
-        for index in range(plan.unseen)
-    ]
+    protocols = [_adapt(get_protocol(name, plan.modality), plan) for name in plan.sites]
+    unseen = [_draw_unseen(plan, index) for index in range(plan.unseen)]
     total = plan.subjects * len(protocols) + plan.travelling * (len(protocols) + plan.unseen)
-    done = 0
+    done = itertools.count(1)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
         root = Path(temporary) / out.name
         for protocol in protocols:
-            _describe_dataset(root / protocol.name, f"Simulated site {protocol.name}")
-            for index in range(plan.subjects):
-                _simulate_subject(plan, roster, protocol, index, root / protocol.name)
-                done += 1
-                progress(done, total)
-            _write_participants(root / protocol.name)
+            for _ in _simulate_site(plan, roster, protocol, root / protocol.name):
+                progress(next(done), total)
         if plan.travelling:
-            _describe_dataset(root / "travelling", "Simulated travelling people")
-        for index in range(plan.travelling):
-            traveller = _draw_traveller(plan, roster, index)
-            for scanner in [*protocols, *unseen]:
-                _scan_traveller(plan, traveller, scanner, protocols, root / "travelling")
-                done += 1
-                progress(done, total)
-            _write_participants(root / "travelling")
+            for _ in _simulate_travelling(plan, roster, protocols, unseen, root / "travelling"):
+                progress(next(done), total)
         write_json(root / "simulation.json", _describe(plan, [*protocols, *unseen]))
         root.rename(out)
 
@@ -156,8 +162,9 @@ def _check_plan(plan: CohortPlan, out: Path) -> _Roster:
             f"the slice spacing must be above 0 and at most {_MAX_SPACING_MM:g} mm, got "
             f"{plan.slice_spacing_mm}"
         )
+    _check_pathology(plan)
     for name in plan.sites:
-        get_protocol(name)
+        get_protocol(name, plan.modality)
     if plan.anatomies is None:
         if plan.whole_head:
             raise ConfigError(
@@ -165,6 +172,17 @@ def _check_plan(plan: CohortPlan, out: Path) -> _Roster:
             )
         return _Roster((), ())
     return _choose_people(plan, plan.anatomies)
+
+
+def _check_pathology(plan: CohortPlan) -> None:
+    if not 0 <= plan.lesions_ml <= _MAX_LESIONS_ML:
+        raise ConfigError(
+            f"lesions must be 0 to {_MAX_LESIONS_ML:g} ml on average, got {plan.lesions_ml:g}"
+        )
+    if not 0 <= plan.atrophy <= _MAX_ATROPHY:
+        raise ConfigError(
+            f"atrophy must be 0 to {_MAX_ATROPHY:g} of the cortex on average, got {plan.atrophy:g}"
+        )
 
 
 def _choose_people(plan: CohortPlan, folder: Path) -> _Roster:
@@ -193,19 +211,61 @@ def _adapt(protocol: Protocol, plan: CohortPlan) -> Protocol:
     return protocol.model_copy(update={"slice_spacing_mm": spacing, "slice_thickness_mm": spacing})
 
 
+def _draw_unseen(plan: CohortPlan, index: int) -> Protocol:
+    generator = _generator(plan.seed, "unseen", index)
+    return _adapt(draw_unseen_protocol(f"unseen{index + 1}", generator, plan.modality), plan)
+
+
+def _simulate_site(
+    plan: CohortPlan, roster: _Roster, protocol: Protocol, dataset: Path
+) -> Iterator[None]:
+    """Write a site's dataset; yields after every scan."""
+    describe_dataset(dataset, f"Simulated site {protocol.name}")
+    people: dict[str, Mapping[str, float]] = {}
+    for index in range(plan.subjects):
+        subject, columns = _simulate_subject(plan, roster, protocol, index, dataset)
+        people[subject] = columns
+        yield
+    write_participants(dataset, people)
+
+
+def _simulate_travelling(
+    plan: CohortPlan,
+    roster: _Roster,
+    sites: Sequence[Protocol],
+    unseen: Sequence[Protocol],
+    dataset: Path,
+) -> Iterator[None]:
+    """Write the dataset of those who travel; yields after every scan."""
+    describe_dataset(dataset, "Simulated travelling people")
+    people: dict[str, Mapping[str, float]] = {}
+    for index in range(plan.travelling):
+        traveller = _draw_traveller(plan, roster, index)
+        for scanner in [*sites, *unseen]:
+            subject = _scan_traveller(plan, traveller.anatomy, scanner, sites, dataset)
+            people[subject] = traveller.columns
+            yield
+    write_participants(dataset, people)
+
+
 def _simulate_subject(
     plan: CohortPlan, roster: _Roster, protocol: Protocol, index: int, dataset: Path
-) -> None:
+) -> tuple[str, Mapping[str, float]]:
+    """Scan one of a site's own people; returns ``sub-…`` and what is known of the person."""
     generator = _generator(plan.seed, protocol.name, index)
     population = POPULATIONS[protocol.name]
     if roster.site_people:
         path = roster.site_people[index % len(roster.site_people)]
-        original = read_anatomy(path, generator, whole_head=plan.whole_head)
-        anatomy = deform_anatomy(original, generator, population)
-        prefix = f"sub-{_label(original.person)}_ses-{index // len(roster.site_people) + 1:02d}"
+        person = _age(plan, read_anatomy(path, generator, whole_head=plan.whole_head))
+        anatomy = deform_anatomy(person.anatomy, generator, population)
+        prefix = f"sub-{_label(anatomy.person)}_ses-{index // len(roster.site_people) + 1:02d}"
     else:
-        anatomy = draw_template_person(f"{protocol.name}-{index}", generator, population)
-        prefix = f"sub-{index + 1:03d}"
+        name = f"{protocol.name}-{index}"
+        person = _age(plan, draw_template_person(name, generator, population))
+        anatomy, prefix = person.anatomy, f"sub-{index + 1:03d}"
+    if plan.modality != "T2w":
+        # A scan of its own: neither position nor noise are those of the T2w.
+        generator = _generator(plan.seed, f"{protocol.name}-{plan.modality}", index)
     varied = vary_protocol(protocol, generator)
     grid = place_grid(anatomy, varied, generator, margin_mm=_MARGIN_MM)
     thickness = protocol.slice_thickness_mm
@@ -213,14 +273,41 @@ def _simulate_subject(
     clean = render_clean(anatomy, varied, grid, thickness_mm=thickness, person_seed=person_seed)
     truth = compute_truth(anatomy, grid, thickness_mm=thickness)
     acquired = add_scanner_defects(clean, varied, grid, generator)
-    _write_scan(dataset, prefix, acquired, truth, grid, protocol, whole_head=plan.whole_head)
+    place = _place(plan, dataset, prefix)
+    write_scan(place, acquired, truth, grid, protocol)
+    return place.subject, person.columns
 
 
-def _draw_traveller(plan: CohortPlan, roster: _Roster, index: int) -> Anatomy:
+def _draw_traveller(plan: CohortPlan, roster: _Roster, index: int) -> _Person:
     generator = _generator(plan.seed, "traveller", index)
     if roster.travelling_people:
-        return read_anatomy(roster.travelling_people[index], generator, whole_head=plan.whole_head)
-    return draw_template_person(f"trav{index + 1:02d}", generator, Population(ventricle_mm=1.0))
+        path = roster.travelling_people[index]
+        return _age(plan, read_anatomy(path, generator, whole_head=plan.whole_head))
+    population = Population(ventricle_mm=1.0)
+    return _age(plan, draw_template_person(f"trav{index + 1:02d}", generator, population))
+
+
+def _age(plan: CohortPlan, anatomy: Anatomy) -> _Person:
+    """Give a person the atrophy and lesions that were asked for, the same wherever it is met."""
+    columns: dict[str, float] = {}
+    if plan.atrophy:
+        generator = _generator(plan.seed, f"{anatomy.person}-atrophy", 0)
+        fraction = plan.atrophy * (1 + _draw_cut(generator) / 3)
+        anatomy = apply_atrophy(anatomy, generator, fraction)
+        columns["atrophy"] = fraction
+    if plan.lesions_ml:
+        generator = _generator(plan.seed, f"{anatomy.person}-lesions", 0)
+        volume = plan.lesions_ml * math.exp(
+            _LESION_SIGMA * _draw_cut(generator) - _LESION_SIGMA**2 / 2
+        )
+        anatomy = place_lesions(anatomy, generator, volume)
+        columns["lesion_ml"] = compute_lesion_ml(anatomy)
+    return _Person(anatomy, columns)
+
+
+def _draw_cut(generator: torch.Generator) -> float:
+    """Draw a standard normal number, cut at two."""
+    return float(torch.randn(1, generator=generator).clamp(-2, 2))
 
 
 def _scan_traveller(
@@ -229,88 +316,29 @@ def _scan_traveller(
     scanner: Protocol,
     targets: Sequence[Protocol],
     dataset: Path,
-) -> None:
+) -> str:
     """Scan one person at one scanner, and render every target's view on the same grid."""
-    session = _generator(plan.seed, f"{anatomy.person}-{scanner.name}", 0)
+    kind = "" if plan.modality == "T2w" else f"-{plan.modality}"
+    session = _generator(plan.seed, f"{anatomy.person}-{scanner.name}{kind}", 0)
     grid = place_grid(anatomy, scanner, session, margin_mm=_MARGIN_MM)
     thickness = scanner.slice_thickness_mm
     truth = compute_truth(anatomy, grid, thickness_mm=thickness)
     person_seed = _seed(plan.seed, anatomy.person)
-    prefix = f"sub-{_label(anatomy.person)}_ses-{scanner.name}"
+    place = _place(plan, dataset, f"sub-{_label(anatomy.person)}_ses-{scanner.name}")
     for protocol in [scanner, *(target for target in targets if target.name != scanner.name)]:
         varied = vary_protocol(protocol, session)
         clean = render_clean(anatomy, varied, grid, thickness_mm=thickness, person_seed=person_seed)
         acquired = add_scanner_defects(clean, varied, grid, session)
         if protocol is scanner:
-            _write_scan(
-                dataset, prefix, acquired, truth, grid, protocol, whole_head=plan.whole_head
-            )
-            continue
-        clean = clean * varied.gain
-        for description, image in (("acquired", acquired), ("clean", clean)):
-            path = _image_path(
-                dataset / "derivatives" / "truth",
-                f"{prefix}_acq-{protocol.name}_desc-{description}",
-            )
-            _write(path, _strip(image, truth, whole_head=plan.whole_head), grid)
+            write_scan(place, acquired, truth, grid, protocol)
+        else:
+            images = {"acquired": acquired, "clean": clean * varied.gain}
+            write_target_truth(place, images, truth, grid, protocol)
+    return place.subject
 
 
-def _write_scan(
-    dataset: Path,
-    prefix: str,
-    image: torch.Tensor,
-    truth: TissueMaps,
-    grid: Grid,
-    protocol: Protocol,
-    *,
-    whole_head: bool,
-) -> None:
-    path = _image_path(dataset, prefix)
-    _write(path, _strip(image, truth, whole_head=whole_head), grid)
-    sidecar = {
-        "Modality": "MR",
-        "MagneticFieldStrength": protocol.field_tesla,
-        "RepetitionTime": protocol.repetition_ms / 1000,
-        "EchoTime": protocol.echo_ms / 1000,
-        "SliceThickness": protocol.slice_thickness_mm,
-        "SkullStripped": not whole_head,
-        "PrismProtocol": f"{protocol.name} version {protocol.version}",
-    }
-    write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), sidecar)
-    derivatives = dataset / "derivatives" / "truth"
-    anat = _image_path(derivatives, prefix).parent
-    _write(anat / f"{prefix}_desc-brain_mask.nii.gz", truth.brain, grid, dtype=np.uint8)
-    _write(anat / f"{prefix}_dseg.nii.gz", truth.segmentation, grid, dtype=np.uint8)
-
-
-def _strip(image: torch.Tensor, truth: TissueMaps, *, whole_head: bool) -> torch.Tensor:
-    return image if whole_head else torch.where(truth.brain, image, 0)
-
-
-def _image_path(dataset: Path, prefix: str) -> Path:
-    folders = [part for part in prefix.split("_") if part.startswith(("sub-", "ses-"))]
-    return dataset.joinpath(*folders, "anat", f"{prefix}_T2w.nii.gz")
-
-
-def _write(
-    path: Path, data: torch.Tensor, grid: Grid, *, dtype: type[np.generic] = np.float32
-) -> None:
-    array = data.numpy().astype(np.float32)
-    write_volume(path, array, Volume(array, grid.affine), dtype=dtype)
-
-
-def _describe_dataset(dataset: Path, name: str) -> None:
-    write_dataset_description(dataset, name, derivative=False)
-    truth = dataset / "derivatives" / "truth"
-    write_dataset_description(truth, f"{name}: truth", derivative=True)
-    table = "index\tname\n0\tbackground\n1\tCSF\n2\tGM\n3\tWM\n"
-    write_whole(truth / "dseg.tsv", table.encode())
-
-
-def _write_participants(dataset: Path) -> None:
-    people = sorted(folder.name for folder in dataset.glob("sub-*"))
-    text = "participant_id\n" + "".join(f"{person}\n" for person in people)
-    write_whole(dataset / "participants.tsv", text.encode(), overwrite=True)
+def _place(plan: CohortPlan, dataset: Path, prefix: str) -> ScanPlace:
+    return ScanPlace(dataset, prefix, whole_head=plan.whole_head, lesions=plan.lesions_ml > 0)
 
 
 def _describe(plan: CohortPlan, protocols: Sequence[Protocol]) -> Mapping[str, object]:
@@ -325,6 +353,9 @@ def _describe(plan: CohortPlan, protocols: Sequence[Protocol]) -> Mapping[str, o
         "travelling": plan.travelling,
         "unseen": plan.unseen,
         "whole_head": plan.whole_head,
+        "modality": plan.modality,
+        "lesions_ml": plan.lesions_ml,
+        "atrophy": plan.atrophy,
         "protocols": {p.name: {**p.model_dump(), "sha256": p.digest()} for p in protocols},
     }
 

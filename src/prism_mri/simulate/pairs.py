@@ -5,19 +5,27 @@ They are drawn on the fly in two dimensions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch.nn import functional
 
+from prism_mri.config import Modality, PreprocessingContract
 from prism_mri.errors import InputError
 from prism_mri.simulate.anatomy import Anatomy
 from prism_mri.simulate.deform import convolve_axis, gaussian_kernel
-from prism_mri.simulate.physics import compute_spin_echo, interpolate_tissue_properties
+from prism_mri.simulate.physics import interpolate_tissue_properties
+from prism_mri.simulate.sequences import draw_sequence
 from prism_mri.simulate.texture import FIELDS
 from prism_mri.simulate.tissues import ROLES, TISSUE_INDEX, TISSUES, Role
 
 _SLAB = 5
 _MIN_BRAIN_PIXELS = 1500
+_AROUND: Final = [
+    TISSUE_INDEX[name] for name in ("muscle", "fat", "marrow", "mucosa", "blood", "eye_fluid")
+]
+_SHARES: Final[dict[Modality, float]] = {"T2w": 0.4, "T1w": 0.25, "FLAIR": 0.2, "PDw": 0.15}
+_CONTRACTS: Final = {name: PreprocessingContract.for_modality(name) for name in _SHARES}
 
 
 @dataclass(frozen=True)
@@ -27,10 +35,10 @@ class PairBatch:
     Attributes:
         images: ``(2, B, 1, H, W)`` as acquired, prepared scale, zero outside the mask.
         clean: ``(2, B, 1, H, W)`` the same without noise and bias field.
-        fractions: ``(B, 3, H, W)`` true CSF, GM and WM.
-        known: ``(B, 1, H, W)`` 1 where the three tissues are all there is (no lesion, no vessel),
-            within the mask.
-        mask: ``(B, 1, H, W)`` brain.
+        fractions: ``(B, 3, H, W)`` true CSF, GM and WM; a third each beyond the brain.
+        known: ``(B, 1, H, W)`` 1 where the three tissues are all there is (no lesion, no vessel) or
+            none of them, within the mask.
+        mask: ``(B, 1, H, W)`` brain, as well as a mask finds it.
     """
 
     images: torch.Tensor
@@ -47,15 +55,16 @@ class PairBatch:
 class PairSource:
     """Draws pairs from anatomies.
 
-    Ranges: turbo spin echo with TR 2500–10000 ms and TE 60–140 ms (five of six) or TR 500–10000 ms
-    and TE 10–140 ms (one of six); 1–3.2 T; relaxation and density ±8 % a person and ±5 % a scan
-    (standard deviation); in-plane blur 0–2.2 mm FWHM over partial volume; sharpening 0–0.6 in a
-    third; slice thickness 1–5 mm; γ 0.75–1.3; bias field 0–0.3; noise 0–0.09 of white matter's
-    signal; gain ±8 %; rotation ±20°, zoom ±15 %, elastic warps up to 4 pixels, lesions in a third,
-    masks eroded by 0–3 pixels in a half.
+    The two contrasts are drawn independently: T2w 40 %, T1w 25 %, FLAIR 20 %, PD 15 %, sequences as
+    in :func:`prism_mri.simulate.sequences.draw_sequence`. Other ranges: 1–3.2 T; relaxation and
+    density ±8 % a person and ±5 % a scan (standard deviation); in-plane blur 0–2.2 mm FWHM over
+    partial volume; sharpening 0–0.6 in a third; slice thickness 1–5 mm; γ 0.75–1.3; bias field
+    0–0.3; noise 0–0.09 of white matter's signal; gain ±8 %; rotation ±20°, zoom ±15 %, elastic
+    warps up to 4 pixels, lesions in a third; masks 1–3 pixels within the brain in a quarter, and in
+    a half 1–5 pixels beyond it, over bone, fat, muscle and other tissues of the head.
     """
 
-    def __init__(self, anatomies: Sequence[Anatomy], *, crop: int, intensity_value: float) -> None:
+    def __init__(self, anatomies: Sequence[Anatomy], *, crop: int) -> None:
         """Keep anatomies (1 mm voxels assumed) and the slices of each that hold enough brain."""
         self._tissues = [anatomy.tissue.permute(2, 0, 1).contiguous() for anatomy in anatomies]
         self._slices = [_list_slices(tissue) for tissue in self._tissues]
@@ -73,7 +82,6 @@ class PairSource:
             torch.bincount(t.flatten().long(), minlength=len(TISSUES)) for t in self._tissues
         ]
         self._crop = crop
-        self._intensity_value = intensity_value
 
     def draw(self, batch: int, generator: torch.Generator) -> PairBatch:
         """Draw ``batch`` pairs."""
@@ -92,8 +100,11 @@ class PairSource:
         centre = int(candidates[int(torch.randint(len(candidates), (1,), generator=generator))])
         slab = self._tissues[which][centre - _SLAB // 2 : centre + _SLAB // 2 + 1]
         slab = _place_lesions(_warp_labels(slab, self._crop, generator), generator)
+        margin = _draw_margin(generator)
+        if margin > 0:
+            slab = _surround(slab, margin, generator)
         weights = _draw_slice_profile(generator)
-        mask, fractions, known = _compute_truth(slab, weights, generator)
+        mask, fractions, known = _compute_truth(slab, weights, margin)
         person = _Person.draw(self._crop, generator)
         contrasts = [
             self._render(slab, weights, mask, person, self._histograms[which], generator)
@@ -111,23 +122,25 @@ class PairSource:
         histogram: torch.Tensor,
         generator: torch.Generator,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        u = torch.rand(12, generator=generator).tolist()
-        signal = person.draw_signal(u, generator)
+        u = torch.rand(8, generator=generator).tolist()
+        contract = _CONTRACTS[_draw_modality(u[6])]
+        signal = person.draw_signal(contract.modality, 1.0 + 2.2 * u[7], generator)
         response = person.response[torch.randperm(FIELDS, generator=generator)]
         response = response * torch.randn(FIELDS, 1, generator=generator)
         modulation = (response[:, slab.long()] * person.texture[:, None]).sum(0)
         image = (signal[slab.long()] * (1 + modulation) * weights[:, None, None]).sum(0)[None]
-        image = _blur(image, float((0.5**2 + (0.93 * u[0]) ** 2) ** 0.5))
+        # Magnitude after blurring: opposed signals cancel where they share a voxel.
+        image = _blur(image, float((0.5**2 + (0.93 * u[0]) ** 2) ** 0.5)).abs()
         if u[1] < 1 / 3:
             image = (image + 0.6 * u[2] * (image - _blur(image, 1.0))).clamp(min=0)
         gamma = 0.75 + 0.55 * u[3]
-        reference = _weighted_quantile(signal, histogram, 0.25)
-        gain = self._intensity_value * (
+        reference = _weighted_quantile(signal.abs(), histogram, contract.quantile)
+        gain = contract.intensity_value * (
             1 + 0.08 * float(torch.randn(1, generator=generator).clamp(-2, 2))
         )
         clean = (image / reference).pow(gamma) * gain
         noise = torch.randn(2, *clean.shape, generator=generator) * (
-            0.09 * u[4] ** 2 * self._intensity_value
+            0.09 * u[4] ** 2 * contract.intensity_value
         )
         biased = clean * _draw_bias(self._crop, 0.3 * u[5], generator)
         acquired = torch.hypot(biased + noise[0], noise[1])
@@ -154,18 +167,22 @@ class _Person:
         deviation[:, lesion] += 0.25 * torch.randn(3, generator=generator).clamp(-1, 2)
         return _Person(texture, response, deviation)
 
-    def draw_signal(self, u: list[float], generator: torch.Generator) -> torch.Tensor:
-        """Draw a protocol and return the signal of every tissue under it."""
-        wide = u[6] < 1 / 6
+    def draw_signal(
+        self, modality: Modality, field_tesla: float, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Draw a sequence and return the signed signal of every tissue under it."""
         scan = 1 + 0.05 * torch.randn(3, len(TISSUES), generator=generator).clamp(-2, 2)
-        density, t1, t2 = interpolate_tissue_properties(1.0 + 2.2 * u[7]) * self.deviation * scan
-        return compute_spin_echo(
-            density,
-            t1,
-            t2,
-            repetition_ms=(500 if wide else 2500) + (9500 if wide else 7500) * u[8],
-            echo_ms=(10 if wide else 60) + (130 if wide else 80) * u[9],
-        )
+        properties = interpolate_tissue_properties(field_tesla) * self.deviation * scan
+        return draw_sequence(modality, field_tesla, generator).compute_signal(properties)
+
+
+def _draw_modality(uniform: float) -> Modality:
+    """Turn a number in [0, 1) into a modality by its share."""
+    for modality, share in _SHARES.items():
+        if uniform < share:
+            return modality
+        uniform -= share
+    return "PDw"
 
 
 def _list_slices(tissue: torch.Tensor) -> torch.Tensor:
@@ -220,19 +237,48 @@ def _draw_slice_profile(generator: torch.Generator) -> torch.Tensor:
     return weights / weights.sum()
 
 
+def _draw_margin(generator: torch.Generator) -> int:
+    """Draw how far a mask reaches beyond the brain, in pixels; negative where it falls short."""
+    kind, size = torch.rand(2, generator=generator).tolist()
+    if kind < 1 / 4:
+        return -1 - int(3 * size)
+    return 1 + int(5 * size) if kind < 3 / 4 else 0
+
+
+def _surround(slab: torch.Tensor, margin: int, generator: torch.Generator) -> torch.Tensor:
+    """Put tissues of the head around the brain: bone, and patches of one other."""
+    size = slab.shape[-1]
+    ring = (_grow(ROLES[slab.long()] != Role.OUTSIDE, margin)) & (slab == TISSUE_INDEX["air"])
+    patches = _upsample(torch.randn(2, size // 16, size // 16, generator=generator), size)
+    other = _AROUND[int(torch.randint(len(_AROUND), (1,), generator=generator))]
+    around = torch.where(patches[0] > 0.5, other, TISSUE_INDEX["cortical_bone"])
+    return torch.where(ring & (patches[1] > -0.7), around, slab).to(torch.uint8)
+
+
+def _grow(inside: torch.Tensor, pixels: int) -> torch.Tensor:
+    """Grow ``(D, H, W)`` in plane, or shrink it where ``pixels`` is negative."""
+    if not pixels:
+        return inside
+    reach = abs(pixels)
+    part = inside if pixels > 0 else ~inside
+    grown = functional.max_pool2d(part.float()[None], 2 * reach + 1, 1, reach)[0] > 0
+    return grown if pixels > 0 else ~grown
+
+
 def _compute_truth(
-    slab: torch.Tensor, weights: torch.Tensor, generator: torch.Generator
+    slab: torch.Tensor, weights: torch.Tensor, margin: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return mask, fractions and where these are known; beyond the brain no tissue has more."""
     roles = ROLES[slab.long()]
     one_hot = torch.stack([(roles == role).float() for role in Role])
     present = _blur((one_hot * weights[None, :, None, None]).sum(1), 0.5)
-    mask = (present[Role.CSF :].sum(0, keepdim=True) > 0.5).float()
-    erosion = int(torch.randint(-3, 4, (1,), generator=generator).clamp(min=0))
-    if erosion:
-        mask = 1 - functional.max_pool2d(1 - mask[None], 2 * erosion + 1, 1, erosion)[0]
+    inside = present[Role.CSF :].sum(0, keepdim=True)
+    mask = _grow(inside > 0.5, margin).float()
     three = present[Role.CSF : Role.WM + 1]
     total = three.sum(0, keepdim=True)
-    return mask, three / total.clamp(min=1e-3), mask * (total > 0.9)
+    beyond = inside < 0.1
+    fractions = torch.where(beyond, 1 / len(three), three / total.clamp(min=1e-3))
+    return mask, fractions, mask * ((total > 0.9) | beyond)
 
 
 def _blur(images: torch.Tensor, sigma: float) -> torch.Tensor:

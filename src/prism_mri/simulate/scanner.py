@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from prism_mri.simulate.anatomy import Anatomy, label_largest
 from prism_mri.simulate.deform import smooth
-from prism_mri.simulate.physics import compute_spin_echo, interpolate_tissue_properties
+from prism_mri.simulate.physics import interpolate_tissue_properties
 from prism_mri.simulate.protocols import Protocol
 from prism_mri.simulate.texture import FIELDS
 from prism_mri.simulate.tissues import TISSUE_INDEX, Role
@@ -29,10 +29,17 @@ class Grid:
 
 @dataclass(frozen=True)
 class TissueMaps:
-    """Truth, ``(I, J, K)``: brain mask (bool) and segmentation (uint8: 1 CSF, 2 GM, 3 WM)."""
+    """Truth, ``(I, J, K)``: what fills the larger part of each voxel.
+
+    Attributes:
+        brain: bool.
+        segmentation: uint8: 1 CSF, 2 GM, 3 WM, 0 elsewhere.
+        lesion: bool, within the brain.
+    """
 
     brain: torch.Tensor
     segmentation: torch.Tensor
+    lesion: torch.Tensor
 
 
 def place_grid(
@@ -73,11 +80,13 @@ def render_clean(
         person_seed: fixes how this person's tissues respond to texture, the same for all protocols.
 
     Returns:
-        ``(I, J, K)``, at least 0, in units of the brain's median signal.
+        ``(I, J, K)`` magnitude, at least 0, in units of the brain's median.
     """
     signal = _compute_signal(anatomy, protocol, person_seed)[None]
     blur_mm = float(np.hypot(_PARTIAL_VOLUME_MM, protocol.blur_fwhm_mm / _FWHM_PER_SIGMA))
     image = _image_on_grid(signal, anatomy, grid, thickness_mm=thickness_mm, blur_mm=blur_mm)[0]
+    # Magnitude after blurring: opposed signals cancel where they share a voxel.
+    image = image.abs()
     if protocol.sharpening:
         soft = smooth(image[None], (1.0, 1.0, 0.0))[0]
         image = (image + protocol.sharpening * (image - soft)).clamp(min=0)
@@ -124,34 +133,29 @@ def draw_bias_field(grid: Grid, std: float, generator: torch.Generator) -> torch
 
 
 def compute_truth(anatomy: Anatomy, grid: Grid, *, thickness_mm: float) -> TissueMaps:
-    """Return brain mask and segmentation of an anatomy on a grid, by majority within each voxel.
+    """Return brain mask, segmentation and lesions of an anatomy on a grid, by majority in a voxel.
 
     A voxel of the brain that holds none of the three tissues (a lesion, a vessel) stays 0 in the
     segmentation.
     """
     roles = anatomy.compute_roles()
     present = [roles != Role.OUTSIDE, roles == Role.CSF, roles == Role.GM, roles == Role.WM]
-    maps = torch.stack(present).float()
-    inside, csf, gm, wm = _image_on_grid(maps, anatomy, grid, thickness_mm=thickness_mm)
+    maps = torch.stack([*present, anatomy.tissue == TISSUE_INDEX["lesion"]]).float()
+    inside, csf, gm, wm, lesion = _image_on_grid(maps, anatomy, grid, thickness_mm=thickness_mm)
     brain = inside > 0.5
     label = label_largest(torch.stack([csf, gm, wm]))
-    return TissueMaps(brain, torch.where(brain, label, Role.OUTSIDE).to(torch.uint8))
+    segmentation = torch.where(brain, label, Role.OUTSIDE).to(torch.uint8)
+    return TissueMaps(brain, segmentation, brain & (lesion > 0.5))
 
 
 def _compute_signal(anatomy: Anatomy, protocol: Protocol, person_seed: int) -> torch.Tensor:
-    density, t1, t2 = interpolate_tissue_properties(protocol.field_tesla)
+    properties = interpolate_tissue_properties(protocol.field_tesla)
     # A person's tissues deviate from the table by a few per cent, at every scanner alike.
     person = torch.Generator().manual_seed(person_seed)
-    deviation = 1 + 0.03 * torch.randn(3, len(density), generator=person).clamp(-2, 2)
-    response = 0.03 * torch.randn(FIELDS, len(density), generator=person)
+    deviation = 1 + 0.03 * torch.randn(properties.shape, generator=person).clamp(-2, 2)
+    response = 0.03 * torch.randn(FIELDS, properties.shape[1], generator=person)
     response[:, [TISSUE_INDEX["csf"], TISSUE_INDEX["air"]]] = 0
-    signal = compute_spin_echo(
-        density * deviation[0],
-        t1 * deviation[1],
-        t2 * deviation[2],
-        repetition_ms=protocol.repetition_ms,
-        echo_ms=protocol.echo_ms,
-    )
+    signal = protocol.sequence.compute_signal(properties * deviation)
     index = anatomy.tissue.long()
     modulation = sum(response[field][index] * anatomy.texture[field] for field in range(FIELDS))
     return signal[index] * (1 + modulation)
