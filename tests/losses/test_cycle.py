@@ -1,9 +1,9 @@
-"""Style cycle against numbers worked out by hand."""
+"""Cycles of style and anatomy against numbers worked out by hand."""
 
 import pytest
 import torch
 
-from prism_mri.losses.cycle import compute_style_cycle
+from prism_mri.losses.cycle import compute_anatomy_cycle, compute_style_cycle
 
 
 def test_mean_absolute_difference() -> None:
@@ -27,3 +27,28 @@ def test_gradient_reaches_both_styles() -> None:
     assert given.grad is not None
     assert read.grad.flatten().tolist() == pytest.approx([0.5, -0.5])
     assert given.grad.flatten().tolist() == pytest.approx([-0.5, 0.5])
+
+
+def test_anatomy_mean_absolute_difference() -> None:
+    """Levels apart by 0.25, 1, 0 and 0.75 in one image, by 0 in the other: 2 over eight pixels."""
+    read = torch.tensor([[[[0.25, 1.0], [0.5, 0.0]]], [[[1.0, 1.0], [1.0, 1.0]]]])
+    given = torch.tensor([[[[0.5, 0.0], [0.5, 0.75]]], [[[1.0, 1.0], [1.0, 1.0]]]])
+    assert float(compute_anatomy_cycle(read, given)) == 0.25
+    assert float(compute_anatomy_cycle(given, read)) == 0.25
+    assert float(compute_anatomy_cycle(given, given.clone())) == 0
+
+
+def test_reversed_levels_are_a_high_cost() -> None:
+    """Of five levels alike in number: (1 + 0.5 + 0 + 0.5 + 1) / 5."""
+    levels = torch.linspace(0, 1, 5).view(1, 1, 1, 5)
+    assert float(compute_anatomy_cycle(levels.flip(3), levels)) == pytest.approx(0.6)
+
+
+def test_gradient_reaches_both_anatomies() -> None:
+    read = torch.tensor([[[[0.25, 1.0]]]], requires_grad=True)
+    given = torch.tensor([[[[0.5, 0.0]]]], requires_grad=True)
+    compute_anatomy_cycle(read, given).backward()
+    assert read.grad is not None
+    assert given.grad is not None
+    assert read.grad.flatten().tolist() == [-0.5, 0.5]
+    assert given.grad.flatten().tolist() == [0.5, -0.5]

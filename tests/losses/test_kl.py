@@ -45,3 +45,14 @@ def test_gradient_as_by_hand() -> None:
     assert log_variance.grad is not None
     assert mean.grad.flatten().tolist() == pytest.approx([1.0, -0.5])
     assert log_variance.grad.flatten().tolist() == pytest.approx([0.0, 0.5])
+
+
+def test_is_the_divergence_of_torchs_own_distributions() -> None:
+    generator = torch.Generator().manual_seed(3)
+    mean, log_variance = torch.randn(2, 6, 4, generator=generator).unbind()
+    posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    prior = torch.distributions.Normal(torch.zeros(6, 4), torch.ones(6, 4))
+    expected = torch.distributions.kl_divergence(posterior, prior).sum(1).mean()
+    value = compute_kl(GaussianStyle(mean, log_variance))
+    assert float(value) == pytest.approx(float(expected), rel=1e-5)
+    assert float(value) > 1

@@ -42,3 +42,11 @@ def test_empty_mask_gives_0_and_no_gradient() -> None:
     assert float(loss.detach()) == 0
     assert prediction.grad is not None
     assert prediction.grad.abs().max() == 0
+
+
+def test_gradient_is_the_sign_of_the_error_inside_the_mask() -> None:
+    """Errors -0.5, 2, 0 and 10; the mask holds the first three."""
+    prediction = PREDICTION.clone().requires_grad_()
+    compute_masked_l1(prediction, TARGET, torch.tensor([[[[1.0, 1.0], [1.0, 0.0]]]])).backward()
+    assert prediction.grad is not None
+    assert prediction.grad.flatten().tolist() == pytest.approx([-1 / 3, 1 / 3, 0, 0])

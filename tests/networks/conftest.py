@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +31,20 @@ def stir() -> Callable[[nn.Module], nn.Module]:
         return network.eval()
 
     return apply
+
+
+@pytest.fixture(scope="session")
+def draw_images() -> Callable[..., torch.Tensor]:
+    """Return a function that draws images of blobs and noise, zero in a margin of two pixels."""
+
+    def draw(height: int, width: int, *, batch: int = 3) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(2)
+        patches = torch.randn(batch, 1, 5, 5, generator=generator)
+        blobs = functional.interpolate(patches, size=(height, width), mode="bilinear")
+        noise = 0.05 * torch.randn(batch, 1, height, width, generator=generator)
+        images = torch.zeros(batch, 1, height, width)
+        inner = (..., slice(2, -2), slice(2, -2))
+        images[inner] = (0.4 + 0.2 * blobs + noise).clamp(min=0.01)[inner]
+        return images
+
+    return draw

@@ -1,8 +1,8 @@
-"""Style cycle: the style read from a decoded image is the one that it was decoded with."""
+"""Cycles: style and anatomy read from a decoded image are those that it was decoded from."""
 
 import torch
 
-from prism_mri.types import StyleBatch
+from prism_mri.types import AnatomyBatch, StyleBatch
 
 
 def compute_style_cycle(read: StyleBatch, given: StyleBatch) -> torch.Tensor:
@@ -10,5 +10,18 @@ def compute_style_cycle(read: StyleBatch, given: StyleBatch) -> torch.Tensor:
 
     Source:
         Galada et al. 2024, section 2.2 (cycle-consistency L1 of the style representation).
+    """
+    return (read - given).abs().mean()
+
+
+def compute_anatomy_cycle(read: AnatomyBatch, given: AnatomyBatch) -> torch.Tensor:
+    """Return the mean absolute difference of the anatomy read from an image and the one given.
+
+    Args:
+        read: ``(B, A, H, W)``, encoded from the decoded image.
+        given: ``(B, A, H, W)``, what that image was decoded from.
+
+    Source:
+        Galada et al. 2024, section 2.2 (cycle-consistency L1 of the anatomy representation).
     """
     return (read - given).abs().mean()
