@@ -111,3 +111,26 @@ def test_a_file_that_is_gone(site: Path) -> None:
     (site / item.entry.mask).unlink()
     with pytest.raises(ImageError, match="does not exist"):
         item.load()
+
+
+def test_people_for_testing_are_a_split_of_their_own(site: Path) -> None:
+    slices = read_prepared(site).items[0].slices
+    change_manifest(
+        site,
+        {"image": {"train_slices": [], "validation_slices": [], "test_slices": list(slices)}},
+    )
+    dataset = read_prepared(site)
+    tested = dataset.split("test")
+    assert [(item.subject, item.slices) for item in tested] == [("0", slices)]
+    for split in ("train", "validation"):
+        assert "0" not in {item.subject for item in dataset.split(split)}
+    assert dataset.items[0].slices == slices
+
+
+def test_datasets_prepared_before_there_was_a_test_split_are_read(site: Path) -> None:
+    path = site / "prepared.json"
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        del image["test_slices"]
+    path.write_text(json.dumps(content))
+    assert read_prepared(site).split("test") == ()

@@ -1,10 +1,11 @@
-"""``prism-mri prepare``: turn a site's images into a prepared dataset."""
+"""``prism-mri prepare``: turn a site's images into a prepared dataset, or into PNG slices."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from prism_mri.cli.parsing import Subparsers, parse_seed
+from prism_mri.cli.parsing import MODALITIES, Subparsers, parse_seed
+from prism_mri.errors import ConfigError
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -12,9 +13,11 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "prepare",
         help="turn a site's images into a prepared dataset to train on",
-        description="Bring NIfTI images of any orientation, voxel size and shape to axial slices "
-        "of known spacing and intensity, and hold out some people for validation. Images must be "
-        "stripped, or come with brain masks.",
+        description="Bring images of any orientation, voxel size and shape to axial slices of "
+        "known spacing and intensity, and hold out some people for validation. NIfTI images must "
+        "be stripped, or come with brain masks. With --png, write the middle axial slice of every "
+        "image as 8-bit grey PNG of 256 x 256 pixels of 1 mm instead, with gamma copies and brain "
+        "masks, people split into train and test; such folders can be prepared in turn.",
         epilog="For research, not for diagnosis.",
     )
     parser.add_argument(
@@ -22,35 +25,87 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="INPUT",
         type=Path,
         nargs="+",
-        help="NIfTI files, folders of them, or a BIDS dataset",
+        help="NIfTI files, folders of them, or a BIDS dataset; or one folder of PNG slices",
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="dataset folder to make")
     parser.add_argument(
         "--site", metavar="NAME", required=True, help="name of the site, lower case"
     )
-    parser.add_argument("--modality", default="T2w", choices=["T2w"], help="default: T2w")
+    parser.add_argument("--modality", default="T2w", choices=MODALITIES, help="default: T2w")
+    parser.add_argument(
+        "--png", action="store_true", help="write PNG slices instead of a prepared dataset"
+    )
+    _add_input_options(parser)
+    parser.add_argument(
+        "--validation-fraction",
+        metavar="F",
+        type=float,
+        default=0.1,
+        help="share of people held out, at least one; with --png the share in test (default: 0.1)",
+    )
+    parser.add_argument(
+        "--seed", metavar="S", type=parse_seed, default=0, help="draws who is held out (default: 0)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a dataset of this kind")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare the site and write the dataset's path to stdout."""
+    from prism_mri.preprocessing.png_layout import is_png_layout
+
+    reads_png = args.layout == "png" or (
+        args.layout == "auto" and len(args.inputs) == 1 and is_png_layout(args.inputs[0])
+    )
+    _check_options(args, reads_png=reads_png)
+    if reads_png:
+        _run_from_png(args)
+    elif args.png:
+        _run_to_png(args)
+    else:
+        _run_nifti(args)
+    sys.stdout.write(f"{args.out}\n")
+    return 0
+
+
+def _add_input_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--layout",
+        choices=["auto", "nifti", "png"],
+        default="auto",
+        help="png: INPUT is a folder of slices as --png writes it, or with "
+        "{train,test}/SUBJECT/*_stripped.png, front of the head up, where what is not black is "
+        "brain; auto (default) recognizes both",
+    )
+    parser.add_argument(
+        "--pixel-mm",
+        metavar="MM",
+        type=float,
+        help="pixel size of PNG slices that do not state it (default: 1)",
+    )
     parser.add_argument(
         "--brain-mask",
         metavar="FILE|PATTERN",
         help="brain mask of every image: a file, or a pattern with {dir} (the image's folder), "
         "{stem} (its name without .nii.gz), {sub} and {ses}; not needed for stripped images",
     )
-    parser.add_argument(
-        "--validation-fraction",
-        metavar="F",
-        type=float,
-        default=0.1,
-        help="share of people held out, at least one (default: 0.1)",
-    )
-    parser.add_argument(
-        "--seed", metavar="S", type=parse_seed, default=0, help="draws who is held out (default: 0)"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a prepared dataset")
-    parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Prepare the site and write the dataset's path to stdout."""
+def _check_options(args: argparse.Namespace, *, reads_png: bool) -> None:
+    problems = []
+    if reads_png and args.png:
+        problems.append("--png writes slices of NIfTI images, but INPUT holds PNG slices already")
+    if reads_png and args.brain_mask is not None:
+        problems.append("--brain-mask is for NIfTI images, but INPUT holds PNG slices")
+    if reads_png and len(args.inputs) > 1:
+        problems.append(f"one folder of PNG slices at a time, got {len(args.inputs)}")
+    if not reads_png and args.pixel_mm is not None:
+        problems.append("--pixel-mm is for PNG slices; NIfTI images state their voxel size")
+    if problems:
+        raise ConfigError(f"{'; '.join(problems)}: correct the options")
+
+
+def _run_nifti(args: argparse.Namespace) -> None:
     from prism_mri.cli.progress import show_progress
     from prism_mri.config import PreprocessingContract
     from prism_mri.preprocessing.prepare import prepare_site
@@ -60,12 +115,48 @@ def run(args: argparse.Namespace) -> int:
             args.inputs,
             args.out,
             site=args.site,
-            contract=PreprocessingContract(modality=args.modality),
+            contract=PreprocessingContract.for_modality(args.modality),
             brain_mask=args.brain_mask,
             validation_fraction=args.validation_fraction,
             seed=args.seed,
             overwrite=args.overwrite,
             progress=progress,
         )
-    sys.stdout.write(f"{args.out}\n")
-    return 0
+
+
+def _run_to_png(args: argparse.Namespace) -> None:
+    from prism_mri.cli.progress import show_progress
+    from prism_mri.config import PreprocessingContract
+    from prism_mri.preprocessing.png_form import write_png_site
+
+    with show_progress("prepare", "image") as progress:
+        write_png_site(
+            args.inputs,
+            args.out,
+            site=args.site,
+            contract=PreprocessingContract.for_modality(args.modality),
+            brain_mask=args.brain_mask,
+            test_fraction=args.validation_fraction,
+            seed=args.seed,
+            overwrite=args.overwrite,
+            progress=progress,
+        )
+
+
+def _run_from_png(args: argparse.Namespace) -> None:
+    from prism_mri.cli.progress import show_progress
+    from prism_mri.config import PreprocessingContract
+    from prism_mri.preprocessing.prepare_png import prepare_png_site
+
+    with show_progress("prepare", "image") as progress:
+        prepare_png_site(
+            args.inputs[0],
+            args.out,
+            site=args.site,
+            contract=PreprocessingContract.for_modality(args.modality),
+            pixel_mm=args.pixel_mm,
+            validation_fraction=args.validation_fraction,
+            seed=args.seed,
+            overwrite=args.overwrite,
+            progress=progress,
+        )

@@ -75,11 +75,7 @@ class PreparedDataset:
     def split(self, name: Split) -> tuple[PreparedImage, ...]:
         """Return the images of a split, each with the slices that belong to it."""
         parts = [
-            PreparedImage(
-                self.folder,
-                entry,
-                entry.train_slices if name == "train" else entry.validation_slices,
-            )
+            PreparedImage(self.folder, entry, _slices_of(entry, name))
             for entry in self.manifest.images
         ]
         return tuple(part for part in parts if part.slices)
@@ -125,5 +121,13 @@ def _all_slices(folder: Path, entry: PreparedImageEntry) -> PreparedImage:
                 f"{folder / PREPARED_MANIFEST} names {relative}, which lies outside the dataset;"
                 " prepare the site again"
             )
-    kept = sorted({*entry.train_slices, *entry.validation_slices})
+    kept = sorted({*entry.train_slices, *entry.validation_slices, *entry.test_slices})
     return PreparedImage(folder, entry, tuple(kept))
+
+
+def _slices_of(entry: PreparedImageEntry, split: Split) -> tuple[int, ...]:
+    return {
+        "train": entry.train_slices,
+        "validation": entry.validation_slices,
+        "test": entry.test_slices,
+    }[split]

@@ -1,4 +1,4 @@
-"""Image similarity inside the brain."""
+"""Image similarity: inside the brain, and over whole slices."""
 
 from prism_mri.metrics.image import (
     DATA_RANGE,
@@ -10,14 +10,24 @@ from prism_mri.metrics.image import (
     compute_ssim,
     compute_ssim_map,
 )
+from prism_mri.metrics.slice_scores import (
+    PSNR_LIMIT_DB,
+    SliceScores,
+    compute_brain_slice_scores,
+    compute_whole_slice_scores,
+)
 
 __all__ = [
     "DATA_RANGE",
+    "PSNR_LIMIT_DB",
     "SSIM_SIGMA",
     "ImageScores",
+    "SliceScores",
+    "compute_brain_slice_scores",
     "compute_mae",
     "compute_psnr",
     "compute_scores",
     "compute_ssim",
     "compute_ssim_map",
+    "compute_whole_slice_scores",
 ]

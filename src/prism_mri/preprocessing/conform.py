@@ -141,6 +141,8 @@ def conform(
     mask: MaskArray,
     spacing_mm: tuple[float, float, float],
     contract: PreprocessingContract,
+    *,
+    scale: float | None = None,
 ) -> Conformed:
     """Scale, mask, resample, crop and pad a volume as the contract says.
 
@@ -152,6 +154,8 @@ def conform(
         mask: (I, J, K) brain.
         spacing_mm: voxel size along I, J, K.
         contract: grid and intensity.
+        scale: native intensity units per 1.0 where they are known from more than this volume, for
+            instance for one slice of it; else the contract's statistic says.
 
     Returns:
         Slices, mask, scale, and the way back.
@@ -159,7 +163,8 @@ def conform(
     Raises:
         ImageError: intensities cannot be scaled, or the brain does not fit the grid.
     """
-    scale = compute_intensity_scale(volume_ras, mask, contract)
+    measured = compute_intensity_scale(volume_ras, mask, contract)
+    scale = measured if scale is None else scale
     transform = plan_transform(mask, spacing_mm, contract)
     coverage = transform.apply(mask.astype(np.float32))
     grid_mask = np.asarray(coverage >= 0.5)

@@ -7,7 +7,7 @@ from pydantic import Field
 from prism_mri.config import FrozenModel, Positive, PreprocessingContract
 
 SITE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"
-Split = Literal["train", "validation"]
+Split = Literal["train", "validation", "test"]
 SliceIndex = Annotated[int, Field(ge=0)]
 
 
@@ -28,6 +28,8 @@ class PreparedImageEntry(FrozenModel):
     """Slices to train on, counted from inferior; empty for held-out people."""
     validation_slices: tuple[SliceIndex, ...]
     """Slices to validate on; beside training slices only where the site has one person."""
+    test_slices: tuple[SliceIndex, ...] = ()
+    """Slices of people whom the input set aside for testing; no training ever looks at them."""
 
 
 class PreparedManifest(FrozenModel):

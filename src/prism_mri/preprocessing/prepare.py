@@ -1,10 +1,7 @@
 """Turn a site's images into a prepared dataset: conformed, masked, scaled, split by person."""
 
 import logging
-import re
-import secrets
-import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,15 +19,21 @@ from prism_mri.bids import (
     write_json,
 )
 from prism_mri.config import PreprocessingContract
-from prism_mri.errors import ConfigError, InputError
-from prism_mri.files import explain_os_error, write_whole
+from prism_mri.errors import InputError
+from prism_mri.files import write_whole
 from prism_mri.preprocessing.brain_mask import find_brain_mask, resolve_mask_path
 from prism_mri.preprocessing.conform import Conformed, conform
-from prism_mri.preprocessing.manifest import SITE_PATTERN, PreparedImageEntry, PreparedManifest
+from prism_mri.preprocessing.dataset_folder import (
+    build_folder,
+    check_out,
+    check_settings,
+    draw_held_out,
+)
+from prism_mri.preprocessing.manifest import PreparedImageEntry, PreparedManifest, Split
 from prism_mri.preprocessing.orient import orient_brain
 from prism_mri.preprocessing.slices import select_slices
-from prism_mri.types import Affine
-from prism_mri.volume import Volume, read_mask, read_volume, write_volume
+from prism_mri.types import Affine, MaskArray
+from prism_mri.volume import NIFTI_SUFFIXES, Volume, read_mask, read_volume, write_volume
 
 logger = logging.getLogger(__name__)
 
@@ -94,22 +97,14 @@ def prepare_site(
         InputError: one or more images cannot be used (all are named), ``out`` exists, or cannot be
             written.
     """
-    _check_settings(site, validation_fraction)
-    _check_out(out, overwrite)
-    _check_inputs(inputs)
-    images = find_images(inputs, contract.modality)
-    _check_names_differ(images, contract)
+    check_settings(site, validation_fraction)
+    check_prepared_out(out, overwrite=overwrite)
+    images = find_raw_images(inputs, contract.modality)
     if brain_mask is not None:
         resolve_mask_path(brain_mask, images[0])
-    if not all(image.is_bids for image in images):
-        logger.warning(
-            "files without BIDS names are counted as one person each: use sub-<label> names where"
-            " a person has several scans"
-        )
-    held_out = _draw_held_out([image.subject for image in images], validation_fraction, seed)
-    temporary = out.resolve().with_name(f".{out.resolve().name}.{secrets.token_hex(4)}.part")
-    try:
-        entries = _write_images(images, temporary, contract, brain_mask, held_out, progress)
+    held_out = draw_validation([image.subject for image in images], validation_fraction, seed)
+    with build_folder(out) as folder:
+        entries = _write_images(images, folder, contract, brain_mask, held_out, progress)
         manifest = PreparedManifest(
             site=site,
             contract=contract,
@@ -120,11 +115,41 @@ def prepare_site(
             software=prism_mri.__version__,
             images=tuple(entries),
         )
-        _write_tables(temporary, manifest, inputs)
-        _move_into_place(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raw = inputs[0] if len(inputs) == 1 and is_bids_dataset(inputs[0]) else None
+        write_prepared_tables(folder, manifest, raw)
     return manifest
+
+
+def check_prepared_out(out: Path, *, overwrite: bool) -> None:
+    """Refuse to replace anything but a prepared dataset.
+
+    Raises:
+        InputError: the folder exists and may not be replaced.
+    """
+    kind = f"prepared dataset (it has no {PREPARED_MANIFEST})"
+    ours = (out / PREPARED_MANIFEST).is_file()
+    check_out(out, kind=kind, ours=ours, overwrite=overwrite)
+
+
+def find_raw_images(inputs: Sequence[Path], modality: str) -> list[ImageRef]:
+    """Find images that are not prepared yet, and check that their names tell them apart.
+
+    Raises:
+        InputError: an input is missing or prepared already, nothing is found, or two images name
+            the same subject and session.
+    """
+    prepared = [str(path) for path in inputs if (path / PREPARED_MANIFEST).is_file()]
+    if prepared:
+        # Preparing it again would resample it twice.
+        raise InputError(f"{', '.join(prepared)} is prepared already; give the original images")
+    images = find_images(inputs, modality)
+    _check_names_differ(images, modality)
+    if not all(image.is_bids for image in images):
+        logger.warning(
+            "files without BIDS names are counted as one person each: use sub-<label> names where"
+            " a person has several scans"
+        )
+    return images
 
 
 def prepare_image(
@@ -148,50 +173,41 @@ def prepare_image(
     given = None
     if brain_mask is not None:
         given = read_mask(resolve_mask_path(brain_mask, image), volume)
-    brain = orient_brain(volume, find_brain_mask(volume, given))
-    conformed = conform(brain.volume.data, brain.mask, brain.volume.spacing_mm, contract)
+    return conform_brain(volume, find_brain_mask(volume, given), contract)
+
+
+def conform_brain(
+    volume: Volume, mask: MaskArray, contract: PreprocessingContract, *, scale: float | None = None
+) -> PreparedBrain:
+    """Bring an image in memory to the conform grid.
+
+    Args:
+        volume: the image, any voxel order.
+        mask: (I, J, K) brain, in the same order.
+        contract: modality, grid, intensity, smallest slice.
+        scale: native units per 1.0 where they are known; else the contract's statistic says.
+
+    Returns:
+        Slices, mask, affine and the slices kept.
+
+    Raises:
+        ImageError: the brain does not fit, cannot be scaled, or has no slice that is large enough.
+    """
+    brain = orient_brain(volume, mask)
+    conformed = conform(
+        brain.volume.data, brain.mask, brain.volume.spacing_mm, contract, scale=scale
+    )
     grid_affine = brain.volume.affine @ conformed.transform.native_from_grid()
     grid = Volume(_as_volume(conformed.slices), grid_affine)
     kept = select_slices(conformed.mask, grid.spacing_mm[:2], contract)
     return PreparedBrain(conformed, grid_affine, tuple(int(k) for k in np.flatnonzero(kept)))
 
 
-def _check_settings(site: str, validation_fraction: float) -> None:
-    if not re.fullmatch(SITE_PATTERN, site):
-        raise ConfigError(
-            f"site name {site!r} is not valid; use 1 to 32 lower-case letters, digits, - and _"
-        )
-    if not 0 < validation_fraction < 1:
-        raise ConfigError(
-            f"validation fraction {validation_fraction:g} is out of range; choose above 0, below 1"
-        )
-
-
-def _check_out(out: Path, overwrite: bool) -> None:
-    """Refuse to replace anything but what this command made."""
-    if not out.exists():
-        return
-    if not overwrite:
-        raise InputError(f"{out} exists already; pass --overwrite or choose another folder")
-    if not (out / PREPARED_MANIFEST).is_file():
-        raise InputError(
-            f"{out} is no prepared dataset (it has no {PREPARED_MANIFEST}) and is not replaced;"
-            " choose another folder"
-        )
-
-
-def _check_inputs(inputs: Sequence[Path]) -> None:
-    """Refuse what is prepared already: preparing it again would resample it twice."""
-    prepared = [str(path) for path in inputs if (path / PREPARED_MANIFEST).is_file()]
-    if prepared:
-        raise InputError(f"{', '.join(prepared)} is prepared already; give the original images")
-
-
-def _check_names_differ(images: Sequence[ImageRef], contract: PreprocessingContract) -> None:
+def _check_names_differ(images: Sequence[ImageRef], modality: str) -> None:
     seen: dict[str, ImageRef] = {}
     clashes = []
     for image in images:
-        other = seen.setdefault(_image_path(image, contract.modality), image)
+        other = seen.setdefault(_image_path(image, modality), image)
         if other is not image:
             clashes.append(f"{other.path} and {image.path}")
     if clashes:
@@ -201,15 +217,12 @@ def _check_names_differ(images: Sequence[ImageRef], contract: PreprocessingContr
         )
 
 
-def _draw_held_out(subjects: Iterable[str], fraction: float, seed: int) -> frozenset[str]:
-    """Return the people to validate on; nobody where there is one person only."""
-    people = sorted(set(subjects))
-    if len(people) == 1:
+def draw_validation(subjects: Sequence[str], fraction: float, seed: int) -> frozenset[str]:
+    """Return the people to validate on; nobody, with a warning, where there is one person only."""
+    held_out = draw_held_out(subjects, fraction, seed)
+    if not held_out:
         logger.warning("one person only: validating on held-out slices, which says less")
-        return frozenset()
-    count = min(max(1, round(fraction * len(people))), len(people) - 1)
-    drawn = np.random.default_rng(seed).permutation(len(people))[:count]
-    return frozenset(people[index] for index in drawn)
+    return held_out
 
 
 def _write_images(
@@ -230,7 +243,9 @@ def _write_images(
             problems.append(text if str(image.path) in text else f"{image.path}: {text}")
         else:
             if not problems:
-                entries.append(_write_image(image, brain, folder, contract.modality, held_out))
+                slices = split_slices(image.subject, brain.kept, held_out)
+                entry = write_prepared_image(image, brain, folder, contract.modality, slices)
+                entries.append(entry)
         finally:
             if progress is not None:
                 progress(number, len(images))
@@ -239,19 +254,37 @@ def _write_images(
     return entries
 
 
-def _write_image(
-    image: ImageRef, brain: PreparedBrain, folder: Path, modality: str, held_out: frozenset[str]
+def write_prepared_image(
+    image: ImageRef,
+    brain: PreparedBrain,
+    folder: Path,
+    modality: str,
+    slices: Mapping[Split, tuple[int, ...]],
 ) -> PreparedImageEntry:
+    """Write an image, its mask and their sidecars.
+
+    Args:
+        image: whom it shows; a NIfTI file with a BIDS name is named as the source.
+        brain: what to write.
+        folder: the prepared dataset.
+        modality: BIDS suffix.
+        slices: which of the brain's slices belong to which split.
+
+    Returns:
+        What the manifest is to say.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
     image_path, mask_path = _image_path(image, modality), _mask_path(image)
     grid = brain.grid
     write_volume(folder / image_path, grid.data, grid)
     write_volume(folder / mask_path, _as_volume(brain.conformed.mask), grid, dtype=np.uint8)
-    source = [f"bids:raw:{image.relative.as_posix()}"] if image.is_bids else []
-    extra = {"Sources": source} if source else {}
+    from_bids = image.is_bids and image.path.name.endswith(NIFTI_SUFFIXES)
+    extra = {"Sources": [f"bids:raw:{image.relative.as_posix()}"]} if from_bids else {}
     sidecar = {"SkullStripped": True, "IntensityScale": brain.conformed.scale}
     write_json(folder / image_path.replace(".nii.gz", ".json"), sidecar | extra)
     write_json(folder / mask_path.replace(".nii.gz", ".json"), {"Type": "Brain"} | extra)
-    train, validation = _split_slices(image.subject, brain.kept, held_out)
     return PreparedImageEntry(
         subject=image.subject,
         session=image.session,
@@ -259,31 +292,45 @@ def _write_image(
         mask=mask_path,
         scale=brain.conformed.scale,
         spacing_mm=grid.spacing_mm,
-        train_slices=train,
-        validation_slices=validation,
+        train_slices=slices.get("train", ()),
+        validation_slices=slices.get("validation", ()),
+        test_slices=slices.get("test", ()),
     )
 
 
-def _split_slices(
+def split_slices(
     subject: str, kept: tuple[int, ...], held_out: frozenset[str]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+) -> dict[Split, tuple[int, ...]]:
+    """Return which slices of an image to train and to validate on.
+
+    Args:
+        subject: whom it shows.
+        kept: slices with enough brain.
+        held_out: people to validate on; where there are none, every tenth slice is held out.
+    """
     if held_out:
-        return ((), kept) if subject in held_out else (kept, ())
+        return {"validation": kept} if subject in held_out else {"train": kept}
     first = min(HELD_OUT_SLICE_STEP, len(kept)) // 2
     validation = kept[first::HELD_OUT_SLICE_STEP]
     train = tuple(k for k in kept if k not in validation)
-    return train or kept, validation
+    return {"train": train or kept, "validation": validation}
 
 
-def _write_tables(folder: Path, manifest: PreparedManifest, inputs: Sequence[Path]) -> None:
-    raw = inputs[0] if len(inputs) == 1 and is_bids_dataset(inputs[0]) else None
+def write_prepared_tables(folder: Path, manifest: PreparedManifest, raw: Path | None) -> None:
+    """Write the manifest, the list of people and what makes the folder a BIDS derivative.
+
+    Args:
+        folder: the prepared dataset.
+        manifest: what it holds.
+        raw: the BIDS dataset that it was made from, if it was.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
     write_dataset_description(
         folder, f"{manifest.site}, prepared by PRISM", derivative=True, raw=raw
     )
-    people = {
-        entry.subject: "validation" if not entry.train_slices else "train"
-        for entry in manifest.images
-    }
+    people = {entry.subject: _split_of(entry) for entry in manifest.images}
     rows = [f"sub-{subject}\t{split}" for subject, split in sorted(people.items())]
     table = "\n".join(["participant_id\tsplit", *rows]) + "\n"
     write_whole(folder / "participants.tsv", table.encode())
@@ -291,21 +338,10 @@ def _write_tables(folder: Path, manifest: PreparedManifest, inputs: Sequence[Pat
     write_json(folder / PREPARED_MANIFEST, manifest.model_dump(mode="json"))
 
 
-def _move_into_place(temporary: Path, out: Path) -> None:
-    """Rename the finished dataset; what it replaces is removed only once the new one stands."""
-    old = out.resolve().with_name(f".{out.resolve().name}.{secrets.token_hex(4)}.old")
-    try:
-        if out.exists():
-            out.rename(old)
-        try:
-            temporary.rename(out)
-        except OSError:
-            if old.exists():
-                old.rename(out)
-            raise
-    except OSError as problem:
-        raise InputError(f"cannot write {out}: {explain_os_error(problem)}") from problem
-    shutil.rmtree(old, ignore_errors=True)
+def _split_of(entry: PreparedImageEntry) -> Split:
+    if entry.test_slices:
+        return "test"
+    return "train" if entry.train_slices else "validation"
 
 
 def _image_path(image: ImageRef, modality: str) -> str:
