@@ -12,11 +12,13 @@ from prism_mri.bids import (
     BidsName,
     check_modality,
     find_images,
+    find_other_modality,
     harmonized_name,
     read_sidecar,
     write_dataset_description,
     write_json,
 )
+from prism_mri.config import MODALITIES
 from prism_mri.errors import BidsError, InputError
 
 LABELS = st.text("abcXYZ019", min_size=1, max_size=5)
@@ -197,6 +199,44 @@ def test_a_sidecar_of_another_modality_is_refused(
     write_json(tmp_path / "sub-1_T2w.json", sidecar)
     with pytest.raises(BidsError, match=words):
         check_modality(tmp_path / "sub-1_T2w.nii.gz", "T2w")
+
+
+@pytest.mark.parametrize(
+    ("description", "modalities"),
+    [
+        ("t2_tse_tra", {"T2w"}),
+        ("T1_MPRAGE_sag", {"T1w"}),
+        ("Ax T1 FSE", {"T1w"}),
+        ("PD_T2 dual echo", {"PDw", "T2w"}),
+        ("Proton density tra", {"PDw"}),
+        ("t2_tirm_FLAIR", {"FLAIR"}),
+        ("t2_tirm_tra_dark-fluid", {"FLAIR"}),
+        ("Sag CUBE T2FLAIR", {"FLAIR"}),
+        ("Ax T1 FLAIR", {"T1w", "FLAIR"}),
+        ("dti_64dir", set()),
+        ("brain", {"T1w", "T2w", "PDw", "FLAIR"}),
+    ],
+)
+def test_what_a_description_may_mean(
+    tmp_path: Path, description: str, modalities: set[str]
+) -> None:
+    write_json(tmp_path / "scan.json", {"SeriesDescription": description})
+    image = tmp_path / "scan.nii.gz"
+    assert {each for each in MODALITIES if not find_other_modality(image, each)} == modalities
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_each_modality_is_found_by_its_name(tmp_path: Path, modality: str) -> None:
+    touch(tmp_path / "bids", *(f"sub-1/anat/sub-1_{each}.nii.gz" for each in MODALITIES))
+    plain = {"T1w": "t1", "T2w": "T2W", "PDw": "pd", "FLAIR": "flair"}
+    touch(tmp_path / "plain", *(f"scan_{word}.nii.gz" for word in plain.values()))
+    (image,) = find_images([tmp_path / "bids"], modality)
+    assert image.path.name == f"sub-1_{modality}.nii.gz"
+    (image,) = find_images([tmp_path / "plain"], modality)
+    assert image.path.name == f"scan_{plain[modality]}.nii.gz"
+    for other in set(MODALITIES) - {modality}:
+        with pytest.raises(BidsError, match=f"named as {modality}, expected {other}"):
+            check_modality(image.path, other)
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from prism_mri.demo import StudyPlan, run_study
 from prism_mri.errors import InputError, SignatureError
 from prism_mri.evaluate.results import METHODS, TRUTHS, TravellingResults
 from prism_mri.harmonize import HarmonizeOptions, harmonize_inputs
+from prism_mri.models.site_model import read_model
+from prism_mri.models.translator import read_translator
 from prism_mri.simulate.cohort import CohortPlan
 from prism_mri.training.anchored import AnchoredSettings
-from prism_mri.training.model import read_model
-from prism_mri.training.translator import read_translator
 from prism_mri.volume import Volume, read_mask, read_volume, write_volume
 
 SITES = ("guys", "adni")
@@ -137,7 +137,7 @@ def test_every_card_verifies_and_is_of_its_site(study, translator, site):
     assert card.signed_by.trusted_as == f"{site}.pem"
     manifest = card.manifest
     assert (manifest.site, manifest.people, manifest.local_only) == (site, 2, True)
-    assert manifest.translator_digest == translator.digest
+    assert manifest.anatomy_digest == translator.digest
     scales = [
         image.scale for image in read_prepared(study.folder / "prepared" / site).manifest.images
     ]

@@ -12,17 +12,25 @@ import sys
 from pathlib import Path
 
 from prism_mri.cli.progress import show_progress
+from prism_mri.config import MODALITIES, Modality
 from prism_mri.demo import StudyPlan, run_study
 from prism_mri.evaluate.table import format_table
+from prism_mri.models.translator import read_translator
 from prism_mri.simulate.cohort import CohortPlan
 from prism_mri.training.anchored import AnchoredSettings
-from prism_mri.training.translator import read_translator
 
 _SITE_PEOPLE = ("02", "04", "06", "09", "12", "14")
 _TRAVELLING = ("16", "17", "18", "19")
 
 
-def plan_heads(anatomies: Path, *, copies: int, slice_spacing_mm: float, seed: int) -> StudyPlan:
+def plan_heads(
+    anatomies: Path,
+    *,
+    modality: Modality = "T2w",
+    copies: int = 1,
+    slice_spacing_mm: float = 4.0,
+    seed: int = 0,
+) -> StudyPlan:
     """Return the plan: three sites, deformed copies of six people at each, four others travel."""
     cohort = CohortPlan(
         subjects=copies * len(_SITE_PEOPLE),
@@ -32,6 +40,7 @@ def plan_heads(anatomies: Path, *, copies: int, slice_spacing_mm: float, seed: i
         site_people=tuple(f"head-{name}_labels" for name in _SITE_PEOPLE),
         travelling_people=tuple(f"head-{name}_labels" for name in _TRAVELLING),
         slice_spacing_mm=slice_spacing_mm,
+        modality=modality,
     )
     return StudyPlan(cohort, AnchoredSettings(), local_only=True)
 
@@ -47,6 +56,7 @@ def main() -> None:
     )
     parser.add_argument("--anatomies", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--modality", choices=MODALITIES, default="T2w")
     parser.add_argument("--copies", type=int, default=1, help="scans of each person at a site")
     parser.add_argument("--slice-spacing", type=float, default=4.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -54,6 +64,7 @@ def main() -> None:
     results = run_study(
         plan_heads(
             arguments.anatomies,
+            modality=arguments.modality,
             copies=arguments.copies,
             slice_spacing_mm=arguments.slice_spacing,
             seed=arguments.seed,

@@ -9,12 +9,13 @@ embedded template.
 """
 
 import argparse
+import hashlib
 import logging
 from pathlib import Path
 
 import torch
 
-from prism_mri.config import PreprocessingContract
+from prism_mri.models.translator import TranslatorDescription, read_translator
 from prism_mri.networks.registry import AnatomyEncoderSpec, DecoderSpec
 from prism_mri.simulate.anatomy import (
     Anatomy,
@@ -24,11 +25,7 @@ from prism_mri.simulate.anatomy import (
     read_anatomy,
 )
 from prism_mri.training.loop import LoopSettings
-from prism_mri.training.translator import (
-    TranslatorDescription,
-    TranslatorSettings,
-    train_translator,
-)
+from prism_mri.training.translator import TranslatorSettings, train_translator
 
 _PEOPLE = ("01", "03", "05", "07", "08", "10", "11", "13")
 _VALIDATION = ("15", "20")
@@ -49,6 +46,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=3, help="deformed copies of each person")
     parser.add_argument("--template-people", type=int, default=8)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--start", type=Path, help="translator file to begin with")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
@@ -78,6 +76,9 @@ def main() -> None:
         "epochs": arguments.epochs,
         "steps": arguments.epochs * arguments.steps_per_epoch,
         "batch_pairs": arguments.batch_pairs,
+        "start_sha256": hashlib.sha256(arguments.start.read_bytes()).hexdigest()
+        if arguments.start
+        else None,
     }
     train_translator(
         anatomies,
@@ -88,9 +89,9 @@ def main() -> None:
         description=TranslatorDescription(
             anatomy_encoder=AnatomyEncoderSpec(),
             decoder=DecoderSpec(),
-            contract=PreprocessingContract(),
             training=notes,
         ),
+        start=read_translator(arguments.start) if arguments.start else None,
         resume=arguments.resume,
         report=logging.getLogger("translator").info,
     )

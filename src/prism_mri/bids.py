@@ -32,15 +32,16 @@ _SUFFIX = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 _NOT_RAW_FOLDERS = {"derivatives", "sourcedata", "code", "stimuli"}
 _NOT_IMAGES = {"mask", "brainmask", "dseg", "probseg", "seg", "labels", "label", "aseg"}
 _MODALITY_WORDS = {
-    "T1w": {"t1w", "t1", "mprage", "mp2rage", "spgr", "bravo", "unit1"},
+    "T1w": {"t1w", "t1", "mprage", "mp2rage", "spgr", "fspgr", "bravo", "unit1"},
     "T2w": {"t2w", "t2"},
     "FLAIR": {"flair"},
-    "PDw": {"pdw", "pd"},
+    "PDw": {"pdw", "pd", "proton"},
     "T2star": {"t2star", "t2starw", "swi", "gre"},
     "dwi": {"dwi", "dti", "adc"},
     "bold": {"bold", "fmri"},
     "angio": {"tof", "angio", "mra"},
 }
+_FLAIR = re.compile(r"flair|dark[^a-z0-9]*fluid")
 _SIDECAR_FIELDS = ("SeriesDescription", "ProtocolName")
 
 
@@ -151,27 +152,51 @@ def find_images(inputs: Sequence[Path], modality: str) -> list[ImageRef]:
 def check_modality(image: Path, modality: str) -> None:
     """Refuse an image whose name or sidecar says that it is of another modality.
 
-    The BIDS suffix or last word of the name counts, and in the sidecar ``Modality`` (MR) and the
-    words of ``SeriesDescription`` and ``ProtocolName``. An image that says nothing is accepted.
-
     Raises:
         BidsError: another modality is named, or the sidecar cannot be read.
     """
-    named = _modality_of_name(image.name)
+    said = find_other_modality(image, modality)
+    if said is not None:
+        raise BidsError(said)
+
+
+def find_other_modality(image: Path, modality: str) -> str | None:
+    """Return what in an image's name or sidecar says that it is of another modality, or None.
+
+    The BIDS suffix or last word of the name counts, and in the sidecar ``Modality`` (MR) and the
+    words of ``SeriesDescription`` and ``ProtocolName``. An image that says nothing may be of any.
+
+    Returns:
+        One line with what was found, the file and what to do.
+
+    Raises:
+        BidsError: the sidecar cannot be read.
+    """
+    named = find_named_modality(image.name)
     if named not in (None, modality):
-        raise BidsError(f"{image} is named as {named}, expected {modality}; give {modality} images")
+        return f"{image} is named as {named}, expected {modality}; give {modality} images"
     sidecar = read_sidecar(image)
     kind = sidecar.get("Modality", "MR")
     if kind != "MR":
-        raise BidsError(f"sidecar of {image} says Modality {kind!r}, expected 'MR'; give MR images")
+        return f"sidecar of {image} says Modality {kind!r}, expected 'MR'; give MR images"
     for key in _SIDECAR_FIELDS:
         described = _modalities_of_words(str(sidecar.get(key, "")))
         if described and modality not in described:
-            raise BidsError(
+            return (
                 f"sidecar of {image} says {key} {sidecar[key]!r}, which is {described[0]},"
                 f" expected {modality};"
                 f" give {modality} images or correct the sidecar"
             )
+    return None
+
+
+def find_named_modality(name: str) -> str | None:
+    """Return the modality that the last word of a file name states, if it does."""
+    last = _words(_plain_stem(Path(name)))[-1:]
+    for modality, known in _MODALITY_WORDS.items():
+        if last and last[0] in known:
+            return modality
+    return None
 
 
 def read_sidecar(image: Path) -> dict[str, Any]:
@@ -287,7 +312,7 @@ def _is_wanted(name: str, modality: str, *, prepared: bool) -> bool:
         return (
             words[-1:] != ["harmonized"]
             and not _NOT_IMAGES & set(words)
-            and _modality_of_name(name)
+            and find_named_modality(name)
             in (
                 None,
                 modality,
@@ -344,18 +369,14 @@ def _words(text: str) -> list[str]:
     return [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
 
 
-def _modality_of_name(name: str) -> str | None:
-    """Return the modality that the last word of a file name states, if it does."""
-    last = _words(_plain_stem(Path(name)))[-1:]
-    for modality, known in _MODALITY_WORDS.items():
-        if last and last[0] in known:
-            return modality
-    return None
-
-
 def _modalities_of_words(text: str) -> list[str]:
-    """Return the modalities that a free description names; FLAIR is FLAIR also where it says T2."""
+    """Return the modalities that a free description may mean.
+
+    Where it says FLAIR (some scanners: dark fluid), a T2 beside it says how, not what; a T1 beside
+    it may be a T1w image with fluid attenuated, so both are possible.
+    """
     words = set(_words(text))
-    if "flair" in words or "flair" in text.lower():
-        return ["FLAIR"]
-    return [modality for modality, known in _MODALITY_WORDS.items() if words & known]
+    named = [modality for modality, known in _MODALITY_WORDS.items() if words & known]
+    if _FLAIR.search(text.lower()):
+        return ["FLAIR", *(["T1w"] if "T1w" in named else [])]
+    return named

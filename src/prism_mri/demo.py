@@ -12,11 +12,11 @@ from prism_mri.evaluate.results import TravellingResults
 from prism_mri.evaluate.travelling import evaluate_travelling
 from prism_mri.files import write_whole
 from prism_mri.harmonize import harmonize_inputs
+from prism_mri.models.translator import Translator
 from prism_mri.preprocessing.prepare import prepare_site
 from prism_mri.report import write_report
 from prism_mri.simulate.cohort import CohortPlan, simulate_cohort
 from prism_mri.training.anchored import AnchoredSettings, train_anchored
-from prism_mri.training.translator import Translator
 
 Say = Callable[[str], None]
 Stage = Callable[[str, str], AbstractContextManager[Callable[[int, int], None]]]
@@ -123,7 +123,7 @@ def _make_card(
             [out / "data" / site],
             out / "prepared" / site,
             site=site,
-            contract=PreprocessingContract(),
+            contract=PreprocessingContract.for_modality(plan.cohort.modality),
             seed=plan.cohort.seed,
             progress=progress,
         )

@@ -14,14 +14,18 @@ from prism_mri.card.publish import publish_card
 from prism_mri.card.read import read_card
 from prism_mri.card.sign import generate_key_pair
 from prism_mri.config import PreprocessingContract
+from prism_mri.models.site_model import ModelDescription, TrainingSummary, write_model
 from prism_mri.networks.registry import (
     AnatomyEncoderSpec,
+    ConditionalDecoderSpec,
+    ConvStyleEncoderSpec,
     DecoderSpec,
+    LevelAnatomyEncoderSpec,
     StyleEncoderSpec,
+    build_anatomy_encoder,
     build_decoder,
     build_style_encoder,
 )
-from prism_mri.training.model import ModelDescription, TrainingSummary, write_model
 
 TRANSLATOR = "ab" * 32
 
@@ -34,7 +38,7 @@ def describe_model(**changes) -> ModelDescription:
         "anatomy_encoder": AnatomyEncoderSpec(width=4, free_channels=1),
         "style_encoder": StyleEncoderSpec(width=4, style_dim=2),
         "decoder": DecoderSpec(width=4, free_channels=1, style_dim=2),
-        "translator_digest": TRANSLATOR,
+        "anatomy_digest": TRANSLATOR,
         "people": 12,
         "images": 12,
         "slices": 480,
@@ -57,6 +61,8 @@ def make_tensors(description: ModelDescription) -> dict[str, torch.Tensor]:
         "style_encoder.": build_style_encoder(description.style_encoder),
         "decoder.": build_decoder(description.decoder),
     }
+    if description.recipe == "paper":
+        networks["anatomy_encoder."] = build_anatomy_encoder(description.anatomy_encoder)
     numbers = np.random.default_rng(3)
     tensors = {
         prefix + name: torch.from_numpy(
@@ -84,6 +90,17 @@ def make_model(tmp_path_factory):
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def paper_parts() -> dict[str, object]:
+    """What makes a model one of recipe paper, for :func:`make_model`."""
+    return {
+        "recipe": "paper",
+        "anatomy_encoder": LevelAnatomyEncoderSpec(width=4),
+        "style_encoder": ConvStyleEncoderSpec(width=4),
+        "decoder": ConditionalDecoderSpec(width=4),
+    }
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from prism_mri.card.manifest import (
     parse_manifest,
 )
 from prism_mri.errors import PrivacyError
-from prism_mri.training.model import read_model
+from prism_mri.models.site_model import read_model
 
 
 @pytest.fixture
@@ -27,11 +27,11 @@ def manifest(make_model):
 def test_manifest_holds_these_fields_and_no_others(manifest):
     stored = json.loads(encode_manifest(manifest))
     assert sorted(stored) == [
-        "anatomy_encoder", "contract", "created_by", "decoder", "format", "intensity_scale", "kind",
-        "local_only", "modality", "people", "privacy", "schema_version", "site", "style_encoder",
-        "tensors_sha256", "training", "translator_digest",
+        "anatomy_digest", "anatomy_encoder", "contract", "created_by", "decoder", "format",
+        "intensity_scale", "kind", "local_only", "modality", "people", "privacy", "recipe",
+        "schema_version", "site", "style_encoder", "tensors_sha256", "training",
     ]  # fmt: skip
-    assert stored["people"] == 12
+    assert (stored["people"], stored["recipe"]) == (12, "anchored")
     assert stored["intensity_scale"] == 812.5
     assert stored["created_by"] == "prism-mri 0.1.0"
     assert stored["decoder"] == {

@@ -9,7 +9,7 @@ import torch
 from prism_mri.card.publish import publish_card
 from prism_mri.card.read import read_card
 from prism_mri.errors import FormatError, InputError, PrivacyError
-from prism_mri.training.model import read_model, write_model
+from prism_mri.models.site_model import read_model, write_model
 
 
 def test_same_model_and_key_give_the_same_bytes(make_model, keys, tmp_path):
@@ -51,6 +51,34 @@ def test_nothing_of_the_machine_enters(make_model, keys, tmp_path):
 @pytest.mark.parametrize("name", ["anatomy_encoder.head.weight", "optimizer.state", "images"])
 def test_tensors_that_must_stay_are_refused_and_nothing_is_written(make_model, tmp_path, name):
     model = make_model(tensors={name: torch.ones(2)})
+    with pytest.raises(PrivacyError, match=rf"tensor {re.escape(name)} .*must not leave the site"):
+        publish_card(model, tmp_path / "card.prism", private_key=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paper_model_is_published_without_its_anatomy_encoder(make_model, paper_parts, tmp_path):
+    model, out = make_model(**paper_parts), tmp_path / "guys.prism"
+    _, tensors = read_model(model)
+    own = {name for name in tensors if name.startswith("anatomy_encoder.")}
+    assert len(own) > 50
+    publish_card(model, out, private_key=None)
+    content = out.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert header.keys() == (tensors.keys() - own) | {"__metadata__"}
+    for name in own:
+        raw = tensors[name].numpy().tobytes()
+        assert len(raw) < 16 or raw not in content, name
+    card = read_card(out, allow_unsigned=True)
+    assert (card.manifest.recipe, card.manifest.anatomy_digest) == ("paper", "ab" * 32)
+    anatomy = torch.rand(1, 1, 20, 16, generator=torch.Generator().manual_seed(0))
+    image = card.decoder(anatomy, torch.tensor([[0.3, -1.0]]))
+    assert image.isfinite().all()
+    assert not torch.equal(image, card.decoder(anatomy, torch.tensor([[3.0, -1.0]])))
+
+
+@pytest.mark.parametrize("name", ["projector.layers.0.weight", "anatomy_encoders.x", "images"])
+def test_paper_model_keeps_nothing_else_back(make_model, paper_parts, tmp_path, name):
+    model = make_model(tensors={name: torch.ones(2)}, **paper_parts)
     with pytest.raises(PrivacyError, match=rf"tensor {re.escape(name)} .*must not leave the site"):
         publish_card(model, tmp_path / "card.prism", private_key=None)
     assert list(tmp_path.iterdir()) == []

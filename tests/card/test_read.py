@@ -9,8 +9,8 @@ from prism_mri.card.publish import publish_card
 from prism_mri.card.read import check_compatible, decode_card, read_card
 from prism_mri.card.sign import compute_fingerprint
 from prism_mri.errors import CompatibilityError, InputError, SignatureError
+from prism_mri.models.site_model import read_model
 from prism_mri.networks.registry import build_decoder
-from prism_mri.training.model import read_model
 
 
 @pytest.fixture
@@ -101,12 +101,22 @@ def test_missing_file_and_folder_are_named(tmp_path):
             read_card(path)
 
 
-def test_card_fits_its_translator_and_modality(card_path, trust):
+def test_card_fits_its_anatomy_encoder_and_modality(card_path, trust):
     card = read_card(card_path, trust=trust)
     check_compatible(card, "ab" * 32, "T2w")
     with pytest.raises(
-        CompatibilityError, match="card of guys is for translator abababababab…, in use is cd"
+        CompatibilityError, match="card of guys is for anatomy encoder abababababab…, in use is cd"
     ):
         check_compatible(card, "cd" * 32, "T2w")
     with pytest.raises(CompatibilityError, match="card of guys is for T2w, the images are T1w"):
         check_compatible(card, "ab" * 32, "T1w")
+
+
+def test_paper_card_is_for_no_other_sites_anatomy_encoder_and_so_for_any(
+    make_model, paper_parts, tmp_path
+):
+    publish_card(make_model(**paper_parts), tmp_path / "guys.prism", private_key=None)
+    card = read_card(tmp_path / "guys.prism", allow_unsigned=True)
+    check_compatible(card, "cd" * 32, "T2w")
+    with pytest.raises(CompatibilityError, match="card of guys is for T2w, the images are T1w"):
+        check_compatible(card, "cd" * 32, "T1w")

@@ -26,8 +26,11 @@ def test_every_fact_is_stated(card_path, trust):
     assert facts["bytes"] == f"{card_path.stat().st_size:,}"
     assert facts["digest"] == summary.card.digest
     assert facts["signer"] == f"{summary.card.signer} (trusted: guys-public.pem)"
-    assert facts["translator"] == "ab" * 32
-    assert facts["validation SSIM"].startswith("0.9375 ")
+    assert facts["recipe"] == "anchored"
+    assert facts["anatomy encoder"] == f"{'ab' * 32} (the translator's, common to all sites)"
+    assert facts["validation SSIM"] == (
+        "0.9375 (reconstruction, people held out; inside the brain)"
+    )
     assert facts["contract"] == "version 1: 256 × 256 pixels of 1 mm in plane"
     contract = PreprocessingContract()
     assert facts["intensity"] == (
@@ -59,3 +62,13 @@ def test_signer_is_shown_as_what_it_is(card_path, make_model, tmp_path, trust):
     assert "must not leave the site" in facts["local-only"]
     with pytest.raises(SignatureError, match="not signed"):
         inspect_card(unsigned, trust)
+
+
+def test_paper_card_says_that_its_anatomy_is_its_own(make_model, paper_parts, tmp_path):
+    publish_card(make_model(**paper_parts), tmp_path / "guys.prism", private_key=None)
+    facts = facts_of(inspect_card(tmp_path / "guys.prism"))
+    assert facts["recipe"].strip() == "paper"
+    assert facts["networks"].strip() == "style-conv-1, decoder-unet-1"
+    assert "ab" * 32 in facts["anatomy encoder"]
+    assert facts["anatomy encoder"].endswith("(the site's own, which no other site has)")
+    assert facts["validation SSIM"].endswith("whole slices)")

@@ -13,14 +13,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from prism_mri.card import generate_key_pair, publish_card
 from prism_mri.cli.main import main
+from prism_mri.config import PreprocessingContract
+from prism_mri.models.site_model import ModelDescription, TrainingSummary, write_model
+from prism_mri.models.translator import read_translator
 from prism_mri.networks.registry import (
     DecoderSpec,
     StyleEncoderSpec,
     build_decoder,
     build_style_encoder,
 )
-from prism_mri.training.model import ModelDescription, TrainingSummary, write_model
-from prism_mri.training.translator import read_translator
 from prism_mri.volume import Volume, write_volume
 
 
@@ -44,13 +45,16 @@ def command(capsys):
     root.setLevel(level)
 
 
-def write_scan(path, *, seed=0, spoil=None):
-    """Write a stripped brain, 3 mm voxels; ``spoil`` changes its intensities."""
+def write_scan(path, *, seed=0, spoil=None, levels=(900, 400, 250)):
+    """Write a stripped brain, 3 mm voxels, CSF, GM and WM in ``levels``.
+
+    ``spoil`` changes its intensities.
+    """
     numbers = np.random.default_rng(seed)
     i, j, k = np.indices((40, 44, 10))
     radius = np.sqrt(((i - 20) / 17) ** 2 + ((j - 22) / 19) ** 2 + ((k - 5) / 6) ** 2)
     labels = np.array([3, 2, 1, 0])[np.digitize(radius, [0.7, 0.88, 1.0])]
-    data = np.array([0, 900, 400, 250.0])[labels] * numbers.normal(1, 0.03, labels.shape)
+    data = np.array([0.0, *levels])[labels] * numbers.normal(1, 0.03, labels.shape)
     data = (data if spoil is None else spoil(data)).astype(np.float32)
     write_volume(path, data, Volume(data, np.diag([3.0, 3.0, 6.0, 1.0])))
     return path
@@ -97,11 +101,11 @@ def make_model(shipped):
         tensors |= {prefix + name: value for name, value in network.state_dict().items()}
     description = ModelDescription(
         site="guys",
-        contract=shipped.description.contract,
+        contract=PreprocessingContract.for_modality("T2w"),
         anatomy_encoder=anatomy,
         style_encoder=style_encoder,
         decoder=decoder,
-        translator_digest=shipped.digest,
+        anatomy_digest=shipped.digest,
         people=12,
         images=12,
         slices=400,

@@ -51,8 +51,8 @@ CARDS = {
         "compare the fingerprint with the site, then add its public key",
     ),
     "another-anatomy-space": (
-        lambda forger: forger.rewrite(manifest={"translator_digest": "0" * 64}),
-        "is for translator 000000000000…",
+        lambda forger: forger.rewrite(manifest={"anatomy_digest": "0" * 64}),
+        "is for anatomy encoder 000000000000…",
         "ask the site for a new card",
     ),
     "few-people": (
@@ -100,7 +100,7 @@ def test_a_model_of_another_translator(scan, refused, card_folder, out, tmp_path
     model = tmp_path / "model"
     model.mkdir()
     content = json.loads((card_folder / "model" / "model.json").read_text())
-    content["translator_digest"] = "0" * 64
+    content["anatomy_digest"] = "0" * 64
     (model / "model.json").write_text(json.dumps(content))
     weights = (card_folder / "model" / "best.safetensors").read_bytes()
     (model / "best.safetensors").write_bytes(weights)

@@ -12,6 +12,7 @@ import torch
 from prism_mri.cli import inspect, keygen, publish
 from prism_mri.config import PreprocessingContract
 from prism_mri.errors import InputError, PrivacyError, SignatureError
+from prism_mri.models.site_model import ModelDescription, TrainingSummary, write_model
 from prism_mri.networks.registry import (
     AnatomyEncoderSpec,
     DecoderSpec,
@@ -19,7 +20,6 @@ from prism_mri.networks.registry import (
     build_decoder,
     build_style_encoder,
 )
-from prism_mri.training.model import ModelDescription, TrainingSummary, write_model
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def write_small_model(folder, *, people):
         anatomy_encoder=AnatomyEncoderSpec(),
         style_encoder=style_encoder,
         decoder=decoder,
-        translator_digest="ab" * 32,
+        anatomy_digest="ab" * 32,
         people=people,
         images=people,
         slices=40,

@@ -41,7 +41,7 @@ def calls(monkeypatch):
     monkeypatch.setattr("prism_mri.card.read_card", read_card)
     monkeypatch.setattr("prism_mri.data.prepared.read_prepared", read_prepared)
     translator = SimpleNamespace(networks=SimpleNamespace(anatomy_encoder="encoder"))
-    monkeypatch.setattr("prism_mri.training.translator.read_translator", lambda: translator)
+    monkeypatch.setattr("prism_mri.models.translator.read_translator", lambda: translator)
     monkeypatch.setattr("prism_mri.evaluate.travelling.evaluate_travelling", evaluate_travelling)
     monkeypatch.setattr("prism_mri.evaluate.table.format_table", lambda found: f"{found}: table\n")
     return seen
@@ -141,3 +141,38 @@ def test_help_needs_no_heavy_import():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert shown.stdout.strip() == "[]"
+
+
+def test_reconstruction_passes_everything_on_and_prints_the_table(
+    parse, monkeypatch, capsys, tmp_path
+):
+    seen = {}
+
+    def evaluate_reconstruction(prepared, model, *, progress, **options):
+        progress(1, 1)
+        seen.update(options, prepared=prepared, model=model)
+        return "results"
+
+    reconstruction = "prism_mri.evaluate.reconstruction"
+    monkeypatch.setattr(f"{reconstruction}.evaluate_reconstruction", evaluate_reconstruction)
+    monkeypatch.setattr(
+        f"{reconstruction}_results.format_reconstruction", lambda found: f"{found}: table\n"
+    )
+    monkeypatch.setattr("prism_mri.models.translator.read_translator", lambda: "translator")
+    args = parse("evaluate", "reconstruction", tmp_path / "site", "--model", tmp_path / "model")
+    assert args.run(args) == 0
+    assert capsys.readouterr().out == "results: table\n"
+    assert seen == {
+        "prepared": tmp_path / "site",
+        "model": tmp_path / "model",
+        "translator": "translator",
+        "split": "auto",
+        "out": None,
+        "overwrite": False,
+    }
+    more = ("--split", "test", "--out", tmp_path / "results", "--overwrite")
+    args = parse("evaluate", "reconstruction", tmp_path, "--model", tmp_path, *more)
+    args.run(args)
+    assert (seen["split"], seen["out"], seen["overwrite"]) == ("test", tmp_path / "results", True)
+    with pytest.raises(SystemExit):
+        parse("evaluate", "reconstruction", tmp_path)

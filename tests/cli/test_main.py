@@ -10,7 +10,8 @@ import sys
 import pytest
 
 import prism_mri
-from prism_mri.cli import inspect, main
+from prism_mri import config
+from prism_mri.cli import inspect, main, parsing
 from prism_mri.errors import ImageError, PartialFailure
 
 COMMANDS = (
@@ -75,6 +76,10 @@ def test_the_module_runs_and_help_loads_nothing_heavy():
     assert shown.stdout.startswith("usage: prism-mri ")
 
 
+def test_the_modalities_to_choose_from_are_those_of_the_configuration():
+    assert parsing.MODALITIES == config.MODALITIES
+
+
 def test_python_m_prism_mri():
     shown = subprocess.run(
         [sys.executable, "-m", "prism_mri", "--help"],
@@ -97,7 +102,7 @@ def test_python_m_prism_mri():
         "harmonize a.nii.gz --card c",
         "harmonize a.nii.gz --card c --out o --style best",
         "harmonize a.nii.gz --card c --out o --trust t --allow-unsigned",
-        "harmonize a.nii.gz --card c --out o --modality T1w",
+        "harmonize a.nii.gz --card c --out o --modality T3w",
         "prepare in out",
         "train in",
         "train in --out o --epochs many",

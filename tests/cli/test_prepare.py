@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from prism_mri.cli import prepare
-from prism_mri.errors import InputError
+from prism_mri.errors import ConfigError, InputError
 from prism_mri.volume import Volume, write_volume
 
 
@@ -66,10 +67,68 @@ def test_heads_without_masks_are_refused_by_name(
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["in", "out"], ["in", "--site", "a"], ["in", "out", "--site", "a", "--modality", "T1w"]],
+    [[], ["in", "out"], ["in", "--site", "a"], ["in", "out", "--site", "a", "--modality", "CT"]],
 )
 def test_usage_errors_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         run(*arguments)
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_png_slices_are_written_and_prepared_in_turn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heads = write_head(tmp_path / "raw", 3)
+    png, out = tmp_path / "png", tmp_path / "out"
+    options = ["--site", "guys", "--modality", "T1w", "--seed", "7"]
+    masks = ["--brain-mask", "{dir}/{stem}_mask.nii.gz"]
+    assert run(heads, png, *options, *masks, "--png", "--validation-fraction", "0.6") == 0
+    assert capsys.readouterr().out == f"{png}\n"
+    written = json.loads((png / "dataset.json").read_text())
+    assert (written["seed"], written["test_fraction"]) == (7, 0.6)
+    assert [image["split"] for image in written["images"]].count("test") == 2
+    assert written["contract"]["intensity_reference"] == "upper_quartile"
+
+    assert run(png, out, *options) == 0  # the folder says what it is
+    captured = capsys.readouterr()
+    assert captured.out == f"{out}\n"
+    assert "prepare: 3 of 3 images" in captured.err
+    manifest = json.loads((out / "prepared.json").read_text())
+    assert manifest["contract"]["modality"] == "T1w"
+    assert sum(bool(image["test_slices"]) for image in manifest["images"]) == 2
+    assert run(png, out, *options, "--layout", "png", "--overwrite") == 0
+
+
+def test_the_published_layout_is_recognized(tmp_path: Path) -> None:
+    for name in ("train/012", "train/013", "test/105"):
+        path = tmp_path / "in" / name / f"IXI-Guys-{name[-3:]}-T2_stripped.png"
+        pixels = np.zeros((90, 80), np.uint8)
+        pixels[10:80, 10:70] = np.random.default_rng(0).integers(60, 250, (70, 60))
+        path.parent.mkdir(parents=True)
+        Image.fromarray(pixels).convert("RGBA").save(path)
+    assert run(tmp_path / "in", tmp_path / "out", "--site", "guys", "--pixel-mm", "0.9") == 0
+    manifest = json.loads((tmp_path / "out" / "prepared.json").read_text())
+    assert [image["test_slices"] for image in manifest["images"]] == [[], [], [0]]
+    with pytest.raises(InputError, match="no T2w image in"):
+        run(tmp_path / "in", tmp_path / "other", "--site", "guys", "--layout", "nifti")
+
+
+def test_options_that_contradict_each_other(tmp_path: Path) -> None:
+    heads = write_head(tmp_path / "raw", 2)
+    with pytest.raises(ConfigError, match="--pixel-mm is for PNG slices"):
+        run(heads, tmp_path / "out", "--site", "a", "--pixel-mm", "1")
+    with pytest.raises(ConfigError) as caught:
+        run(
+            *(heads, heads, tmp_path / "out", "--site", "a", "--layout", "png", "--png"),
+            *("--brain-mask", "m.nii.gz"),
+        )
+    for words in (
+        "--png writes slices of NIfTI images",
+        "--brain-mask is for NIfTI images",
+        "one folder of PNG slices at a time, got 2",
+    ):
+        assert words in str(caught.value)
+    with pytest.raises(InputError, match="holds no T2w slices as PNG"):
+        run(heads, tmp_path / "out", "--site", "a", "--layout", "png")
+    assert not (tmp_path / "out").exists()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from prism_mri.training.model import read_model
+from prism_mri.models.site_model import read_model
 
 RECIPE = "batch = 2\ncrop = 32\nmax_steps_per_epoch = 1\nperceptual_images = 1\n"
 
@@ -39,3 +39,28 @@ def test_a_model_is_trained_and_its_path_stands_alone_on_stdout(command, prepare
     other = command("train", prepared, "--out", model, *options[:2], "--epochs", 2, "--resume")
     assert other.code == 1
     assert "written under other settings or data" in other.err
+
+
+def test_recipe_paper_takes_its_own_settings(command, prepared, tmp_path):
+    (tmp_path / "recipe.toml").write_text(
+        "batch = 2\ncrop = 32\nmax_steps_per_epoch = 1\npatches = 4\ngammas = [0.7]\n"
+    )
+    options = ("--recipe", "paper", "--config", tmp_path / "recipe.toml", "--epochs", 1)
+    model = tmp_path / "model"
+    result = command("train", prepared, "--out", model, *options, "--seed", 5)
+    assert (result.code, result.out) == (0, f"{model}\n")
+    assert " nce " in result.err.splitlines()[1]
+    description, _ = read_model(model)
+    assert (description.recipe, description.site, description.training.seed) == ("paper", "hh", 5)
+    config = json.loads((model / "config.json").read_text())
+    assert (config["paper"]["gammas"], config["loop"]["epochs"]) == ([0.7], 1)
+
+    card = tmp_path / "hh.prism"
+    assert command("publish", model, "--out", card, "--local-only").code == 0
+    inspected = command("inspect", card)
+    assert inspected.code == 0
+    assert "recipe           paper\n" in inspected.out
+
+    anchored = command("train", prepared, "--out", tmp_path / "other", *options[2:])
+    assert anchored.code == 1
+    assert "patches: Extra inputs are not permitted" in anchored.err

@@ -12,23 +12,43 @@ import torch
 
 from prism_mri.card import CardManifest, SiteCard
 from prism_mri.config import PreprocessingContract
+from prism_mri.evaluate.redraw import SiteNetworks
+from prism_mri.models.site_model import ModelDescription, TrainingSummary, write_model
+from prism_mri.models.translator import (
+    Translator,
+    TranslatorDescription,
+    TranslatorNetworks,
+    compute_anatomy_digest,
+)
 from prism_mri.networks.registry import (
     AnatomyEncoderSpec,
+    ConditionalDecoderSpec,
+    ConvStyleEncoderSpec,
     DecoderSpec,
+    LevelAnatomyEncoderSpec,
     StyleEncoderSpec,
     build_anatomy_encoder,
     build_decoder,
     build_style_encoder,
 )
 from prism_mri.preprocessing.prepare import prepare_site
-from prism_mri.training.model import TrainingSummary
-from prism_mri.training.translator import compute_anatomy_digest
 from prism_mri.volume import Volume, write_volume
 
 CONTRACT = PreprocessingContract(shape=(48, 48), min_brain_area_mm2=150.0)
 # Intensity of CSF, GM and WM. Half of the brain is WM, darkest everywhere, so that its level is
 # what the scale goes by; CSF and GM change places at hh, so no monotone mapping helps there.
 TISSUES = {"guys": (900.0, 400.0, 250.0), "hh": (50.0, 80.0, 30.0), "far": (7.0, 4.0, 2.0)}
+BUILDERS = (build_anatomy_encoder, build_style_encoder, build_decoder)
+SPECS = {
+    "anatomy_encoder": AnatomyEncoderSpec(width=4, free_channels=1),
+    "style_encoder": StyleEncoderSpec(width=4, style_dim=3),
+    "decoder": DecoderSpec(width=4, free_channels=1, style_dim=3),
+}
+PAPER_SPECS = {
+    "anatomy_encoder": LevelAnatomyEncoderSpec(width=4),
+    "style_encoder": ConvStyleEncoderSpec(width=4),
+    "decoder": ConditionalDecoderSpec(width=4),
+}
 CARDS = ("guys", "hh")
 PEOPLE = ("trav01", "trav02", "trav03")
 NOISE = 0.04
@@ -108,7 +128,7 @@ def write_prepared(folder: Path, site: str) -> None:
     prepare_site([raw], folder, site=site, contract=CONTRACT)
 
 
-def make_card(site: str, seed: int, translator_digest: str) -> SiteCard:
+def make_card(site: str, seed: int, anatomy_digest: str) -> SiteCard:
     """Return a card with small random networks; its intensity scale is the site's clean one."""
     torch.manual_seed(seed)
     specs = {
@@ -121,7 +141,7 @@ def make_card(site: str, seed: int, translator_digest: str) -> SiteCard:
         modality="T2w",
         contract=CONTRACT,
         **specs,
-        translator_digest=translator_digest,
+        anatomy_digest=anatomy_digest,
         intensity_scale=TISSUES[site][2] / CONTRACT.intensity_value,
         people=12,
         local_only=False,
@@ -198,3 +218,62 @@ def harmonize_perfectly(data, mask, site):
 def perfect():
     """Return the harmonizer that knows the answer."""
     return harmonize_perfectly
+
+
+@pytest.fixture(scope="session")
+def make_translator():
+    """Return a maker of small translators that nobody trained."""
+
+    def make(*, seed: int = 0) -> Translator:
+        description = TranslatorDescription(**SPECS, contracts=(CONTRACT,))
+        torch.manual_seed(seed)
+        networks = TranslatorNetworks(
+            *(build(spec) for build, spec in zip(BUILDERS, SPECS.values(), strict=True))
+        )
+        networks.eval().requires_grad_(requires_grad=False)
+        digest = compute_anatomy_digest(networks.anatomy_encoder.state_dict())
+        return Translator(networks, description, digest)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def translator(make_translator) -> Translator:
+    return make_translator()
+
+
+@pytest.fixture
+def make_model(tmp_path, translator):
+    """Write an untrained model of a recipe; return its folder and its networks."""
+
+    def make(recipe: str, *, contract=CONTRACT, **changes):
+        torch.manual_seed(5)
+        specs = SPECS if recipe == "anchored" else PAPER_SPECS
+        built = [build(spec).eval() for build, spec in zip(BUILDERS, specs.values(), strict=True)]
+        tensors = {"style_prior.mean": torch.zeros(2), "style_prior.std": torch.ones(2)}
+        kept = dict(zip(specs, built, strict=True))
+        digest = compute_anatomy_digest(built[0].state_dict())
+        if recipe == "anchored":
+            built[0], digest = translator.networks.anatomy_encoder, translator.digest
+            del kept["anatomy_encoder"]
+        for name, network in kept.items():
+            tensors |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
+        description = ModelDescription(
+            **({"site": "guys"} | changes),
+            recipe=recipe,
+            contract=contract,
+            **specs,
+            anatomy_digest=digest,
+            people=12,
+            images=12,
+            slices=60,
+            intensity_scale=1000.0,
+            training=TrainingSummary(
+                seed=0, epochs=3, steps=9, best_epoch=2, validation_ssim=0.9, versions={}
+            ),
+        )
+        folder = tmp_path / f"model-{recipe}"
+        write_model(folder, description, tensors)
+        return folder, SiteNetworks(*built)
+
+    return make

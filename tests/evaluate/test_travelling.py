@@ -270,7 +270,7 @@ def test_a_site_without_its_prepared_dataset_is_refused(world, tmp_path):
 def test_a_card_of_another_anatomy_space_is_refused(world, tmp_path):
     torch.manual_seed(9)
     other = build_anatomy_encoder(AnatomyEncoderSpec(width=4, free_channels=1))
-    with pytest.raises(CompatibilityError, match="card of guys is for translator"):
+    with pytest.raises(CompatibilityError, match="card of guys is for anatomy encoder"):
         evaluate(world, tmp_path / "results", anatomy_encoder=other)
 
 

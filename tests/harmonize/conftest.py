@@ -8,20 +8,20 @@ import torch
 
 from prism_mri.card import CardManifest, SiteCard
 from prism_mri.config import PreprocessingContract
-from prism_mri.networks.registry import (
-    AnatomyEncoderSpec,
-    DecoderSpec,
-    StyleEncoderSpec,
-    build_anatomy_encoder,
-    build_decoder,
-    build_style_encoder,
-)
-from prism_mri.training.model import TrainingSummary
-from prism_mri.training.translator import (
+from prism_mri.models.site_model import TrainingSummary
+from prism_mri.models.translator import (
     Translator,
     TranslatorDescription,
     TranslatorNetworks,
     compute_anatomy_digest,
+)
+from prism_mri.networks.anatomy_encoder import AnatomyEncoder
+from prism_mri.networks.registry import (
+    AnatomyEncoderSpec,
+    DecoderSpec,
+    StyleEncoderSpec,
+    build_decoder,
+    build_style_encoder,
 )
 from prism_mri.volume import Volume
 
@@ -30,16 +30,40 @@ DESCRIPTION = TranslatorDescription(
     anatomy_encoder=AnatomyEncoderSpec(width=4, free_channels=1),
     style_encoder=StyleEncoderSpec(width=4, style_dim=3),
     decoder=DecoderSpec(width=4, free_channels=1, style_dim=3),
-    contract=CONTRACT,
+    contracts=(CONTRACT,),
 )
 SCALE = 200.0
+
+
+class ShellEncoder(AnatomyEncoder):
+    """Tells the tissues of :func:`make_brain` by where they lie, whatever their intensities."""
+
+    def forward(self, image):
+        """Return fractions of a slice's shells, and free channels of random weights."""
+        free = super().forward(image)[:, 3:]
+        fractions = torch.stack([find_shells(slice_[0] > 0) for slice_ in image])
+        return torch.cat([fractions, free], dim=1)
+
+
+def find_shells(inside):
+    """Return CSF, GM and WM of one slice, ``(3, H, W)``: rings of the box around what is inside."""
+    rows, columns = (torch.nonzero(inside.any(dim=axis)).flatten().float() for axis in (1, 0))
+    if len(rows) == 0:
+        return torch.ones(3, *inside.shape) / 3
+    h, w = (torch.arange(length).float() for length in inside.shape)
+    radius = torch.hypot(
+        ((h - rows.mean()) / (len(rows) / 2))[:, None], (w - columns.mean()) / (len(columns) / 2)
+    )
+    ring = (radius > 0.66).long() + (radius > 0.86).long()
+    return torch.stack([ring == 2, ring == 1, ring == 0]).float()
 
 
 @pytest.fixture(scope="session")
 def translator() -> Translator:
     torch.manual_seed(0)
+    anatomy = DESCRIPTION.anatomy_encoder
     networks = TranslatorNetworks(
-        build_anatomy_encoder(DESCRIPTION.anatomy_encoder),
+        ShellEncoder(width=anatomy.width, free_channels=anatomy.free_channels),
         build_style_encoder(DESCRIPTION.style_encoder),
         build_decoder(DESCRIPTION.decoder),
     )
@@ -57,7 +81,7 @@ def make_card(translator, **changes) -> SiteCard:
         "anatomy_encoder": DESCRIPTION.anatomy_encoder,
         "style_encoder": DESCRIPTION.style_encoder,
         "decoder": DESCRIPTION.decoder,
-        "translator_digest": translator.digest,
+        "anatomy_digest": translator.digest,
         "intensity_scale": SCALE,
         "people": 12,
         "local_only": False,
@@ -89,14 +113,23 @@ def card_with(translator):
     return lambda **changes: make_card(translator, **changes)
 
 
-def make_brain(shape=(36, 40, 5), spacing_mm=(1.0, 1.0, 4.0), *, seed=0, gain=1.0):
-    """Return a stripped T2w brain of shells, RAS: volume, and mask (I, J, K)."""
+LEVELS = {
+    "T1w": (200, 500, 700),
+    "T2w": (900, 400, 250),
+    "PDw": (500, 520, 440),
+    "FLAIR": (120, 500, 410),
+}
+"""Intensities of CSF, GM and WM on an ordinary image of each modality."""
+
+
+def make_brain(shape=(36, 40, 5), spacing_mm=(1.0, 1.0, 4.0), *, seed=0, gain=1.0, modality="T2w"):
+    """Return a stripped brain of shells, RAS: volume, and mask (I, J, K)."""
     numbers = np.random.default_rng(seed)
     axes = [(np.arange(length) + 0.5) / length - 0.5 for length in shape]
     x, y, z = np.meshgrid(*axes, indexing="ij")
     radius = np.sqrt((x / 0.4) ** 2 + (y / 0.42) ** 2 + (z / 0.9) ** 2)
     labels = np.array([3, 2, 1, 0])[np.digitize(radius, [0.7, 0.88, 1.0])]
-    levels = np.array([0, 900, 400, 250]) * gain
+    levels = np.array([0, *LEVELS[modality]]) * gain
     data = (levels[labels] * numbers.normal(1, 0.03, shape)).astype(np.float32)
     affine = np.diag([*spacing_mm, 1.0])
     affine[:3, 3] = numbers.uniform(-50, 50, 3)

@@ -78,7 +78,7 @@ def test_a_plain_file_gets_a_volume_and_a_sidecar(harmonize, write, card, transl
     assert sidecar["SkullStripped"] is True
     assert sidecar["GeneratedBy"] == [{"Name": "prism-mri", "Version": prism_mri.__version__}]
     assert (prism["Site"], prism["CardDigest"], prism["CardSigner"]) == ("guys", "ef" * 32, None)
-    assert prism["TranslatorDigest"] == translator.digest
+    assert prism["AnatomyDigest"] == translator.digest
     assert (prism["Style"], prism["Seed"]) == ("uniform", None)
     assert prism["StyleVector"] == [0.5, -1.0, 2.0]
     assert prism["TargetIntensityScale"] == 200.0
@@ -321,8 +321,10 @@ def test_a_card_of_another_anatomy_space_is_refused_before_any_work(
     harmonize, write, card_with, tmp_path
 ):
     scan = write(tmp_path / "scan.nii.gz")
-    with pytest.raises(CompatibilityError, match=r"card of guys is for translator 000000000000…"):
-        harmonize(scan, use=card_with(translator_digest="0" * 64))
+    with pytest.raises(
+        CompatibilityError, match=r"card of guys is for anatomy encoder 000000000000…"
+    ):
+        harmonize(scan, use=card_with(anatomy_digest="0" * 64))
     assert not (tmp_path / "out").exists()
 
 

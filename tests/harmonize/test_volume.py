@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from prism_mri.errors import ImageError
 from prism_mri.harmonize import harmonize_volume
+from prism_mri.models.style import encode_volume_style, select_style_slices
 from prism_mri.preprocessing.conform import conform
 from prism_mri.preprocessing.intensity import compute_intensity_scale
-from prism_mri.training.prior import encode_volume_style, select_style_slices
 from prism_mri.volume import Volume
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from prism_mri.harmonize.warn import compute_self_correlation, find_warnings
+from prism_mri.harmonize.warn import check_tissues, compute_self_correlation, find_warnings
 from prism_mri.networks.decoder import Decoder
 from prism_mri.networks.style_encoder import GaussianStyle, StyleEncoder
 
@@ -110,33 +110,89 @@ def test_the_brain_is_measured_in_pixels_of_the_conform_grid(warn):
     assert warn(spacing_mm=(0.3, 0.3, 5.0)) == ()
 
 
+@pytest.fixture
+def check(good):
+    """Check tissues; the result is the source unless given."""
+
+    def run(slices=None, drawn=None, fractions=None, modality="T2w"):
+        source = good.slices if slices is None else slices
+        return check_tissues(
+            source,
+            source if drawn is None else drawn,
+            good.mask,
+            good.anatomy if fractions is None else fractions,
+            modality,
+        )
+
+    return run
+
+
+def paint(good, levels):
+    """Return slices with each tissue in its level."""
+    tissues = good.anatomy[:, :3].numpy() * good.mask[:, None]
+    return (tissues * np.array(levels, np.float32)[:, None, None]).sum(1)
+
+
+def test_tissues_in_order_are_not_warned_of(check):
+    findings = check()
+    assert (findings.other_modality, findings.warnings) == (None, ())
+
+
 @pytest.mark.parametrize(("tissue", "name"), [(0, "CSF"), (1, "GM"), (2, "WM")])
-def test_a_tissue_that_is_missing(warn, good, tissue, name):
+def test_a_tissue_that_is_missing_is_warned_of_and_not_refused(check, good, tissue, name):
     anatomy = good.anatomy.clone()
     other = (tissue + 1) % 3
     anatomy[:, other] += anatomy[:, tissue]
     anatomy[:, tissue] = 0
-    lines = warn(anatomy=anatomy)
-    assert lines[0] == f"hardly any {name} was found (0.0% of the brain): is it a T2w image?"
+    slices = paint(SimpleNamespace(anatomy=anatomy, mask=good.mask), LEVELS)
+    findings = check(slices=slices, fractions=anatomy)
+    assert findings.other_modality is None
+    assert findings.warnings == (
+        f"hardly any {name} was found (0.0% of the brain): is it a T2w image?",
+    )
 
 
-def test_tissue_outside_the_brain_does_not_count(warn, good):
+def test_tissue_outside_the_brain_does_not_count(check, good):
     anatomy = good.anatomy.clone()
     inside = torch.from_numpy(good.mask)
     anatomy[:, 1] += anatomy[:, 0] * inside
     anatomy[:, 0] *= ~inside
-    assert warn(anatomy=anatomy)[0].startswith("hardly any CSF was found (0.0%")
+    slices = paint(SimpleNamespace(anatomy=anatomy, mask=good.mask), LEVELS)
+    (line,) = check(slices=slices, fractions=anatomy, modality="T2w").warnings
+    assert line.startswith("hardly any CSF was found (0.0%")
 
 
-@pytest.mark.parametrize("levels", [(0.25, 0.5, 1.0), (1.0, 0.25, 0.5), (0.5, 1.0, 0.25)])
-def test_tissues_in_another_order_than_on_t2w(warn, good, levels):
-    tissues = good.anatomy[:, :3].numpy() * good.mask[:, None]
-    slices = (tissues * np.array(levels, np.float32)[:, None, None]).sum(1)
-    (line,) = warn(slices=slices, levels=levels)
-    csf, gm, wm = levels
-    assert line.startswith(
-        f"tissues are not in the order of T2w (CSF {csf:.2f}, GM {gm:.2f}, WM {wm:.2f}): is it"
+def test_an_input_of_another_order_is_told_apart_from_its_result(check, good):
+    source, drawn = paint(good, (0.25, 0.5, 1.0)), paint(good, LEVELS)
+    findings = check(slices=source, drawn=drawn)
+    assert findings.warnings == (findings.other_modality,)
+    assert findings.other_modality == (
+        "tissues are not in the order of T2w (CSF 0.25, GM 0.50, WM 1.00); it looks like T1w"
     )
+    assert check(slices=source, drawn=source, modality="T1w").warnings == ()
+
+
+def test_an_inverted_result_of_a_good_input_is_warned_of(check, good):
+    findings = check(drawn=paint(good, (0.25, 0.5, 1.0)))
+    assert findings.other_modality is None
+    assert findings.warnings == (
+        "the result's contrast is broken or inverted: tissues are not in the order of T2w "
+        "(CSF 0.25, GM 0.50, WM 1.00); it looks like T1w; do not use it",
+    )
+
+
+def test_an_anatomy_of_levels_names_no_tissues_and_is_not_checked(check, good):
+    findings = check(slices=1 - good.slices, fractions=good.anatomy[:, :1])
+    assert (findings.other_modality, findings.warnings) == (None, ())
+
+
+def test_a_card_of_recipe_paper_is_not_asked_to_explain_the_image(good, card_of):
+    card = card_of((0.5, 0.5, 0.5))
+    manifest = card.manifest.model_copy(update={"recipe": "paper"})
+    paper = dataclasses.replace(card, manifest=manifest)
+    for each, count in ((card, 1), (paper, 0)):
+        found = find_warnings(good.slices, good.mask, good.anatomy, SPACING_MM, each)
+        assert len(found) == count
 
 
 def test_an_image_that_its_anatomy_does_not_explain(warn, good, card_of):

@@ -7,6 +7,12 @@ import pytest
 import torch
 
 from prism_mri.config import PreprocessingContract
+from prism_mri.models.translator import (
+    Translator,
+    TranslatorDescription,
+    TranslatorNetworks,
+    compute_anatomy_digest,
+)
 from prism_mri.networks.registry import (
     AnatomyEncoderSpec,
     DecoderSpec,
@@ -16,12 +22,6 @@ from prism_mri.networks.registry import (
     build_style_encoder,
 )
 from prism_mri.preprocessing.prepare import prepare_site
-from prism_mri.training.translator import (
-    Translator,
-    TranslatorDescription,
-    TranslatorNetworks,
-    compute_anatomy_digest,
-)
 from prism_mri.volume import Volume, write_volume
 
 CONTRACT = PreprocessingContract(shape=(48, 48), min_brain_area_mm2=150.0)
@@ -34,7 +34,7 @@ def make_translator(*, contract: PreprocessingContract = CONTRACT, seed: int = 0
         anatomy_encoder=AnatomyEncoderSpec(width=4, free_channels=1),
         style_encoder=StyleEncoderSpec(width=4, style_dim=3),
         decoder=DecoderSpec(width=4, free_channels=1, style_dim=3),
-        contract=contract,
+        contracts=(contract,),
     )
     torch.manual_seed(seed)
     networks = TranslatorNetworks(

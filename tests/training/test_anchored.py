@@ -15,6 +15,9 @@ from prism_mri.config import PreprocessingContract
 from prism_mri.data.prepared import read_prepared
 from prism_mri.errors import CompatibilityError, InputError
 from prism_mri.metrics import compute_ssim
+from prism_mri.models.site_model import read_model
+from prism_mri.models.style import encode_volume_style, select_style_slices
+from prism_mri.models.translator import Translator
 from prism_mri.networks.style_encoder import GaussianStyle, StyleEncoder
 from prism_mri.preprocessing.conform import brain_box
 from prism_mri.training.anchored import (
@@ -25,9 +28,6 @@ from prism_mri.training.anchored import (
     train_anchored,
 )
 from prism_mri.training.loop import LoopSettings
-from prism_mri.training.model import read_model
-from prism_mri.training.prior import encode_volume_style, select_style_slices
-from prism_mri.training.translator import Translator
 
 SHORT = AnchoredSettings(
     epochs=2, batch=2, crop=32, max_steps_per_epoch=2, perceptual_images=1, learning_rate=1e-3
@@ -91,8 +91,8 @@ def test_the_model_says_what_it_was_trained_on(trained, prepared, translator):
     description, _ = read_model(out)
     manifest = read_prepared(prepared).manifest
     assert (description.site, description.people, description.images) == ("guys", 3, 3)
-    assert description.contract == translator.description.contract
-    assert description.translator_digest == translator.digest
+    assert (description.contract,) == translator.description.contracts
+    assert description.anatomy_digest == translator.digest
     assert description.slices == sum(
         len(image.train_slices) + len(image.validation_slices) for image in manifest.images
     )

@@ -147,6 +147,17 @@ def test_stops_after_as_many_epochs_without_gain_as_patience_allows(train):
     assert [entry["epoch"] for entry in read_log(run.folder)] == [1, 2, 3]
 
 
+def test_stops_with_the_epoch_whose_score_is_good_enough(train):
+    run = train(LinearRecipe(scores=[0.5, 0.6, 0.75, 0.9]), stop_at_score=0.75)
+    assert (run.outcome.epochs, run.outcome.best_epoch, run.outcome.best_score) == (2, 2, 0.75)
+    assert [epoch for epoch, _, _ in run.saved] == [0, 1, 2]
+
+
+def test_a_start_that_is_good_enough_is_not_trained(train):
+    run = train(LinearRecipe(scores=[0.8]), stop_at_score=0.75)
+    assert (run.outcome.epochs, run.outcome.steps, run.outcome.best_score) == (0, 0, 0.8)
+
+
 def test_configuration_and_log_are_left_and_every_epoch_is_reported(train):
     run = train(LinearRecipe(scores=[0.25, 0.5, 0.125]), epochs=2)
     config = json.loads((run.folder / "config.json").read_text())

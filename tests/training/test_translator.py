@@ -11,6 +11,13 @@ import torch
 
 from prism_mri.config import PreprocessingContract
 from prism_mri.errors import InputError
+from prism_mri.models.translator import (
+    TranslatorDescription,
+    TranslatorNetworks,
+    compute_anatomy_digest,
+    read_translator,
+    write_translator,
+)
 from prism_mri.networks.anatomy_encoder import AnatomyEncoder
 from prism_mri.networks.decoder import Decoder
 from prism_mri.networks.registry import AnatomyEncoderSpec, DecoderSpec, StyleEncoderSpec
@@ -19,22 +26,13 @@ from prism_mri.simulate.anatomy import Anatomy
 from prism_mri.simulate.pairs import PairBatch, PairSource
 from prism_mri.simulate.tissues import TISSUE_INDEX
 from prism_mri.training.loop import LoopSettings
-from prism_mri.training.translator import (
-    TranslatorDescription,
-    TranslatorNetworks,
-    TranslatorRecipe,
-    TranslatorSettings,
-    compute_anatomy_digest,
-    read_translator,
-    train_translator,
-    write_translator,
-)
+from prism_mri.training.translator import TranslatorRecipe, TranslatorSettings, train_translator
 
 TINY = TranslatorDescription(
     anatomy_encoder=AnatomyEncoderSpec(width=4),
     style_encoder=StyleEncoderSpec(width=4, style_dim=3),
     decoder=DecoderSpec(width=4, style_dim=3),
-    contract=PreprocessingContract(shape=(64, 64)),
+    contracts=(PreprocessingContract(shape=(64, 64)),),
     training={"people": ["ball"], "seed": 0},
 )
 SETTINGS = TranslatorSettings(

@@ -9,15 +9,19 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from prism_mri.card.limits import MIN_PEOPLE
 from prism_mri.card.strict_json import parse_strict_object, shorten
 from prism_mri.config import (
-    FrozenModel,
     Modality,
     Positive,
     PreprocessingContract,
     describe_validation_error,
 )
 from prism_mri.errors import FormatError, PrivacyError
-from prism_mri.networks.registry import AnatomyEncoderSpec, DecoderSpec, StyleEncoderSpec
-from prism_mri.training.model import ModelDescription, Sha256, SiteName, TrainingSummary
+from prism_mri.models.site_model import (
+    ModelDescription,
+    ModelNetworks,
+    Sha256,
+    SiteName,
+    TrainingSummary,
+)
 
 SCHEMA_VERSION = 1
 
@@ -36,7 +40,7 @@ _MAX_VERSIONS = 16
 _MAX_SEED = 2**64
 
 
-class CardManifest(FrozenModel):
+class CardManifest(ModelNetworks):
     """What a site card says about itself; no field takes free text."""
 
     format: Literal["prism-mri site card"] = "prism-mri site card"
@@ -47,11 +51,6 @@ class CardManifest(FrozenModel):
     site: SiteName
     modality: Modality
     contract: PreprocessingContract
-    anatomy_encoder: AnatomyEncoderSpec
-    style_encoder: StyleEncoderSpec
-    decoder: DecoderSpec
-    translator_digest: Sha256
-    """Digest of the translator that defines the anatomy space."""
     intensity_scale: Positive
     """Native intensity units of the site per 1.0 of the prepared scale."""
     people: Annotated[int, Field(ge=1, le=10_000_000)]
@@ -83,17 +82,7 @@ class CardManifest(FrozenModel):
         return training
 
     @model_validator(mode="after")
-    def _parts_fit_together(self) -> "CardManifest":
-        if self.style_encoder.style_dim != self.decoder.style_dim:
-            raise ValueError(
-                f"style encoder gives {self.style_encoder.style_dim} numbers, decoder takes "
-                f"{self.decoder.style_dim}"
-            )
-        if self.anatomy_encoder.free_channels != self.decoder.free_channels:
-            raise ValueError(
-                f"anatomy encoder gives {self.anatomy_encoder.free_channels} free channels, "
-                f"decoder takes {self.decoder.free_channels}"
-            )
+    def _contract_fits(self) -> "CardManifest":
         if self.contract.modality != self.modality:
             raise ValueError(
                 f"modality {self.modality}, but its contract is for {self.contract.modality}"
@@ -123,13 +112,14 @@ def build_manifest(
     """
     try:
         return CardManifest(
+            recipe=description.recipe,
             site=description.site,
             modality=description.modality,
             contract=description.contract,
             anatomy_encoder=description.anatomy_encoder,
             style_encoder=description.style_encoder,
             decoder=description.decoder,
-            translator_digest=description.translator_digest,
+            anatomy_digest=description.anatomy_digest,
             intensity_scale=description.intensity_scale,
             people=description.people,
             local_only=local_only,

@@ -27,7 +27,7 @@ from prism_mri.card.tensors import (
 )
 from prism_mri.errors import CardError, InputError, PrivacyError
 from prism_mri.files import write_whole
-from prism_mri.training.model import ModelDescription, read_model
+from prism_mri.models.site_model import ANATOMY_PREFIX, ModelDescription, read_model
 
 _logger = logging.getLogger(__name__)
 
@@ -111,7 +111,12 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
 def _encode_model_tensors(
     description: ModelDescription, tensors: dict[str, torch.Tensor], source: str
 ) -> bytes:
+    """Return the bytes of what a card holds; the anatomy encoder of recipe ``paper`` stays."""
     table = expect_card_tensors(description.style_encoder, description.decoder)
+    if description.recipe == "paper":
+        tensors = {
+            name: tensor for name, tensor in tensors.items() if not name.startswith(ANATOMY_PREFIX)
+        }
     if foreign := sorted(tensors.keys() - table.keys()):
         raise PrivacyError(
             f"{source}: tensor {foreign[0]} ({len(foreign)} such) must not leave the site, a card "

@@ -38,9 +38,12 @@ from prism_mri.card.tensors import (
     expect_card_tensors,
 )
 from prism_mri.errors import CompatibilityError, FormatError, InputError, SignatureError
-from prism_mri.networks.decoder import Decoder
-from prism_mri.networks.registry import build_decoder, build_style_encoder
-from prism_mri.networks.style_encoder import StyleEncoder
+from prism_mri.networks.registry import (
+    AnyDecoder,
+    AnyStyleEncoder,
+    build_decoder,
+    build_style_encoder,
+)
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class SiteCard:
     """A card that passed every check, its networks in evaluation mode and frozen."""
 
     manifest: CardManifest
-    style_encoder: StyleEncoder
-    decoder: Decoder
+    style_encoder: AnyStyleEncoder
+    decoder: AnyDecoder
     style_mean: torch.Tensor
     style_std: torch.Tensor
     """Mean and spread of the site's styles, ``(Z,)`` each."""
@@ -165,25 +168,27 @@ def decode_card(
     )
 
 
-def check_compatible(card: SiteCard, translator_digest: str, modality: str) -> None:
+def check_compatible(card: SiteCard, anatomy_digest: str, modality: str) -> None:
     """Check that a card belongs to the anatomy encoder and the modality in use.
+
+    A card of recipe ``anchored`` belongs to one anatomy encoder. The decoder of recipe ``paper``
+    was trained with its own site's, which no other site has: any digest passes, and what comes of
+    it is for whoever harmonizes to warn about.
 
     Args:
         card: a card that was read.
-        translator_digest: digest of the translator whose anatomy encoder is to be used,
-            hexadecimal.
+        anatomy_digest: digest of the anatomy encoder that is to be used, hexadecimal.
         modality: BIDS suffix of the images, such as ``T2w``.
 
     Raises:
         CompatibilityError: another anatomy space, or another modality.
     """
     manifest = card.manifest
-    if manifest.translator_digest != translator_digest:
+    if manifest.recipe == "anchored" and manifest.anatomy_digest != anatomy_digest:
         raise CompatibilityError(
-            f"card of {manifest.site} is for translator {manifest.translator_digest[:12]}…, in "
-            "use is "
-            f"{translator_digest[:12]}…: take the prism-mri version that the card was made with "
-            f"({manifest.created_by}), or ask the site for a new card"
+            f"card of {manifest.site} is for anatomy encoder {manifest.anatomy_digest[:12]}…, in "
+            f"use is {anatomy_digest[:12]}…: take the prism-mri version that the card was made "
+            f"with ({manifest.created_by}), or ask the site for a new card"
         )
     if manifest.modality != modality:
         raise CompatibilityError(

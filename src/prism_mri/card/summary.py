@@ -6,8 +6,15 @@ from pathlib import Path
 from torch import nn
 
 from prism_mri.card.read import SiteCard, decode_card, read_card_bytes
+from prism_mri.models.site_model import RecipeName
 
 DISCLAIMER = "For research, not for diagnosis."
+
+_OWNERS: dict[RecipeName, str] = {
+    "anchored": "the translator's, common to all sites",
+    "paper": "the site's own, which no other site has",
+}
+_REGIONS: dict[RecipeName, str] = {"anchored": "inside the brain", "paper": "whole slices"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +85,7 @@ def _describe_origin(card: SiteCard) -> list[tuple[str, str]]:
         ("site", manifest.site),
         ("modality", manifest.modality),
         ("kind", manifest.kind),
+        ("recipe", manifest.recipe),
         ("people", str(manifest.people)),
         ("local-only", local),
         ("created by", manifest.created_by),
@@ -100,8 +108,12 @@ def _describe_use(card: SiteCard) -> list[tuple[str, str]]:
             f"{reference} of the brain = {contract.intensity_value:g}; "
             f"1.0 = {manifest.intensity_scale:.6g} units of the site",
         ),
-        ("translator", manifest.translator_digest),
-        ("validation SSIM", f"{training.validation_ssim:.4f} (reconstruction, people held out)"),
+        ("anatomy encoder", f"{manifest.anatomy_digest} ({_OWNERS[manifest.recipe]})"),
+        (
+            "validation SSIM",
+            f"{training.validation_ssim:.4f} (reconstruction, people held out; "
+            f"{_REGIONS[manifest.recipe]})",
+        ),
         (
             "training",
             f"seed {training.seed}, {training.epochs} epochs, {training.steps} steps, "

@@ -8,7 +8,7 @@ import torch
 from prism_mri.card.container import TensorEntry, lay_out
 from prism_mri.card.manifest import CardManifest
 from prism_mri.errors import FormatError
-from prism_mri.networks.registry import DecoderSpec, StyleEncoderSpec, expected_tensors
+from prism_mri.networks.registry import AnyDecoderSpec, AnyStyleSpec, expected_tensors
 
 STYLE_ENCODER = "style_encoder."
 DECODER = "decoder."
@@ -21,7 +21,7 @@ _NON_NEGATIVE = (".running_var", STYLE_STD)
 
 
 def expect_card_tensors(
-    style_encoder: StyleEncoderSpec, decoder: DecoderSpec
+    style_encoder: AnyStyleSpec, decoder: AnyDecoderSpec
 ) -> dict[str, TensorEntry]:
     """Return the table of tensors that a card of these networks has; no weights are made.
 

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from prism_mri.cli.progress import show_progress
     from prism_mri.demo import plan_demo, run_study
     from prism_mri.evaluate.table import format_table
-    from prism_mri.training.translator import read_translator
+    from prism_mri.models.translator import read_translator
 
     def say(line: str) -> None:
         sys.stderr.write(line + "\n")

@@ -18,11 +18,13 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "evaluate",
         help="score harmonization and write tables",
-        description="Score harmonization; 'travelling' needs people who were scanned everywhere.",
+        description="Score harmonization: 'travelling' needs people who were scanned everywhere, "
+        "'reconstruction' a prepared site and its model.",
         epilog="For research, not for diagnosis.",
     )
     kinds = parser.add_subparsers(metavar="KIND", dest="kind", required=True)
     _add_travelling(kinds)
+    _add_reconstruction(kinds)
 
 
 def run_travelling(args: argparse.Namespace) -> int:
@@ -30,7 +32,7 @@ def run_travelling(args: argparse.Namespace) -> int:
     from prism_mri.cli.progress import show_progress
     from prism_mri.evaluate.table import format_table
     from prism_mri.evaluate.travelling import evaluate_travelling
-    from prism_mri.training.translator import read_translator
+    from prism_mri.models.translator import read_translator
 
     cards = _read_cards(args)
     with show_progress("evaluate", "pair") as progress:
@@ -46,6 +48,59 @@ def run_travelling(args: argparse.Namespace) -> int:
         )
     sys.stdout.write(format_table(results))
     return 0
+
+
+def run_reconstruction(args: argparse.Namespace) -> int:
+    """Score a model on its site's held-out people and print the table to stdout."""
+    from prism_mri.cli.progress import show_progress
+    from prism_mri.evaluate.reconstruction import evaluate_reconstruction
+    from prism_mri.evaluate.reconstruction_results import format_reconstruction
+    from prism_mri.models.translator import read_translator
+
+    with show_progress("evaluate", "image") as progress:
+        results = evaluate_reconstruction(
+            args.prepared,
+            args.model,
+            translator=read_translator(),
+            split=args.split,
+            out=args.out,
+            overwrite=args.overwrite,
+            progress=progress,
+        )
+    sys.stdout.write(format_reconstruction(results))
+    return 0
+
+
+def _add_reconstruction(kinds: Subparsers) -> None:
+    parser = kinds.add_parser(
+        "reconstruction",
+        help="a model's own site, drawn again",
+        description="Encode and decode held-out slices with a model's own networks and compare "
+        "them with themselves: SSIM, PSNR and MSE with data range 1, over whole slices with and "
+        "without the decoder's own background, and inside the brain; mean and standard deviation "
+        "over people. Prints the table; with --out also writes results.json, scores.tsv, "
+        "summary.tsv and table.md.",
+        epilog="For research, not for diagnosis.",
+    )
+    parser.add_argument(
+        "prepared", metavar="PREPARED", type=Path, help="folder that 'prism-mri prepare' made"
+    )
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        type=Path,
+        required=True,
+        help="folder that 'prism-mri train' made, of either recipe",
+    )
+    parser.add_argument(
+        "--split",
+        choices=["auto", "test", "validation"],
+        default="auto",
+        help="whom to score; auto: test people where there are some, else validation",
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, help="folder to write results to")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
+    parser.set_defaults(run=run_reconstruction)
 
 
 def _add_travelling(kinds: Subparsers) -> None:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from prism_mri.cli.parsing import Subparsers, parse_seed
+from prism_mri.cli.parsing import MODALITIES, Subparsers, parse_seed
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -31,7 +31,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "--out", metavar="DIR", type=Path, required=True, help="folder for the results"
     )
     parser.add_argument(
-        "--model", metavar="MODEL", type=Path, help="this site's model; checked against the card"
+        "--model",
+        metavar="MODEL",
+        type=Path,
+        help="this site's model: checked against the card, and for a card of recipe paper needed, "
+        "whose anatomy encoder it is then that reads the images",
     )
     parser.add_argument(
         "--style",
@@ -46,7 +50,15 @@ def add_parser(subparsers: Subparsers) -> None:
     trust.add_argument(
         "--allow-unsigned", action="store_true", help="accept a card that nobody vouches for"
     )
-    parser.add_argument("--modality", default="T2w", choices=["T2w"], help="default: T2w")
+    parser.add_argument(
+        "--modality", choices=MODALITIES, help="of the images (default: the card's)"
+    )
+    parser.add_argument(
+        "--any-modality",
+        action="store_true",
+        help="warn of images whose name, sidecar or tissues tell of another modality than the "
+        "card's, instead of refusing them",
+    )
     parser.add_argument(
         "--brain-mask",
         metavar="FILE|PATTERN",
@@ -68,24 +80,18 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Harmonize, and write the paths of the results to stdout."""
-    from prism_mri.card import check_compatible, read_card
+    from prism_mri.card import read_card
     from prism_mri.cli.progress import show_progress
-    from prism_mri.errors import CompatibilityError
     from prism_mri.harmonize import HarmonizeOptions, harmonize_inputs
-    from prism_mri.training.model import read_model
-    from prism_mri.training.translator import read_translator
+    from prism_mri.models.translator import read_translator
 
     card = read_card(args.card, trust=args.trust, allow_unsigned=args.allow_unsigned)
-    translator = read_translator()
-    check_compatible(card, translator.digest, args.modality)
-    if args.model is not None and read_model(args.model)[0].translator_digest != translator.digest:
-        raise CompatibilityError(
-            f"{args.model} was trained on another translator than this version ships: train again"
-        )
     options = HarmonizeOptions(
         style=args.style,
         outside=args.outside,
         brain_mask=args.brain_mask,
+        modality=args.modality,
+        any_modality=args.any_modality,
         seed=args.seed,
         overwrite=args.overwrite,
     )
@@ -94,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
             args.inputs,
             args.out,
             card=card,
-            translator=translator,
+            translator=read_translator(),
+            model=args.model,
             options=options,
             progress=progress,
         )

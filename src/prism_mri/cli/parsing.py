@@ -1,4 +1,4 @@
-"""What the commands add their parsers to."""
+"""What the commands add their parsers to, and what several of them parse."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Subparsers = argparse._SubParsersAction
+
+MODALITIES = ("T1w", "T2w", "PDw", "FLAIR")
+"""As in :mod:`prism_mri.config`, which loads pydantic: too heavy for ``--help``."""
 
 _SEED_LIMIT = 2**63
 

@@ -1,4 +1,4 @@
-"""``prism-mri train``: fine-tune style encoder and decoder on a prepared site."""
+"""``prism-mri train``: train a site's networks on its prepared images."""
 
 import argparse
 import sys
@@ -12,9 +12,10 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "train",
         help="train on a prepared site",
-        description="Fine-tune style encoder and decoder on a prepared site. The anatomy encoder "
-        "stays the shipped one, so that every site speaks of the same anatomy. Interrupted runs go "
-        "on with --resume.",
+        description="Train on a prepared site. Recipe anchored fine-tunes style encoder and "
+        "decoder; the anatomy encoder stays the shipped one, so that every site speaks of the same "
+        "anatomy. Recipe paper trains all three from nothing, as the paper does, to be compared "
+        "with. Interrupted runs go on with --resume.",
         epilog="For research, not for diagnosis.",
     )
     parser.add_argument(
@@ -24,7 +25,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--out", metavar="MODEL", type=Path, required=True, help="model folder to make"
     )
     parser.add_argument(
-        "--recipe", choices=["anchored"], default="anchored", help="default: anchored"
+        "--recipe", choices=["anchored", "paper"], default="anchored", help="default: anchored"
     )
     parser.add_argument(
         "--config", metavar="FILE.toml", type=Path, help="settings of the recipe, as TOML"
@@ -34,34 +35,76 @@ def add_parser(subparsers: Subparsers) -> None:
         "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto"
     )
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    parser.add_argument(
+        "--any-modality",
+        action="store_true",
+        help="train also where the images look like another modality than they were prepared as",
+    )
     parser.add_argument("--seed", metavar="S", type=parse_seed, default=0, help="default: 0")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, and write the model's path to stdout."""
-    from prism_mri.config import read_config
-    from prism_mri.errors import ConfigError
-    from prism_mri.training.anchored import AnchoredSettings, train_anchored
-    from prism_mri.training.translator import read_translator
+    from prism_mri.data.prepared import read_prepared
+    from prism_mri.models.translator import read_translator
+    from prism_mri.training.modality import check_training_modality
 
-    def say(line: str) -> None:
-        sys.stderr.write(line + "\n")
+    check_training_modality(
+        read_prepared(args.prepared), read_translator(), any_modality=args.any_modality
+    )
+    if args.recipe == "paper":
+        _train_paper(args)
+    else:
+        _train_anchored(args)
+    sys.stdout.write(f"{args.out}\n")
+    return 0
+
+
+def _train_anchored(args: argparse.Namespace) -> None:
+    from prism_mri.config import read_config
+    from prism_mri.models.translator import read_translator
+    from prism_mri.training.anchored import AnchoredSettings, train_anchored
 
     settings = read_config(args.config, AnchoredSettings) if args.config else AnchoredSettings()
-    if args.epochs is not None:
-        if args.epochs < 1:
-            raise ConfigError(f"--epochs must be at least 1, got {args.epochs}")
-        settings = settings.model_copy(update={"epochs": args.epochs})
     train_anchored(
         args.prepared,
         args.out,
-        settings,
+        settings.model_copy(update=_collect_options(args)),
         translator=read_translator(),
         seed=args.seed,
         device=args.device,
         resume=args.resume,
-        report=say,
+        report=_say,
     )
-    sys.stdout.write(f"{args.out}\n")
-    return 0
+
+
+def _train_paper(args: argparse.Namespace) -> None:
+    from prism_mri.config import read_config
+    from prism_mri.training.paper import PaperSettings, train_paper
+
+    settings = read_config(args.config, PaperSettings) if args.config else PaperSettings()
+    train_paper(
+        args.prepared,
+        args.out,
+        settings.model_copy(update=_collect_options(args)),
+        seed=args.seed,
+        device=args.device,
+        resume=args.resume,
+        report=_say,
+    )
+
+
+def _collect_options(args: argparse.Namespace) -> dict[str, int]:
+    """Return the settings that options give; they go over the file's."""
+    from prism_mri.errors import ConfigError
+
+    if args.epochs is None:
+        return {}
+    if args.epochs < 1:
+        raise ConfigError(f"--epochs must be at least 1, got {args.epochs}")
+    return {"epochs": args.epochs}
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")

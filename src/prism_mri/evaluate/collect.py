@@ -95,7 +95,7 @@ def collect_results(
         styles=points,
         style_axes=axes,
         panels=tuple(findings.panels),
-        versions=_find_versions(),
+        versions=find_versions(),
         warnings=_list_warnings(findings, travelling, cards),
     )
 
@@ -145,6 +145,7 @@ def _gather(given: Sequence[tuple[str, str, str]]) -> list[str]:
     return lines
 
 
-def _find_versions() -> dict[str, str]:
+def find_versions() -> dict[str, str]:
+    """Return the versions of this package, Python and what the numbers depend on."""
     versions = {name: importlib.metadata.version(name) for name in REPORTED_PACKAGES}
     return {"prism-mri": prism_mri.__version__, "python": platform.python_version()} | versions

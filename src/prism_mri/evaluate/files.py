@@ -1,20 +1,20 @@
 """The results folder: results.json, scores.tsv, summary.tsv, table.md and panels.npz."""
 
-import csv
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
 from pydantic import ValidationError
 
-from prism_mri.config import FrozenModel, describe_validation_error
+from prism_mri.config import describe_validation_error
 from prism_mri.errors import InputError
 from prism_mri.evaluate.results import ScoreRow, SummaryRow, TravellingResults
 from prism_mri.evaluate.table import format_table
+from prism_mri.evaluate.tsv import format_tsv
 from prism_mri.files import explain_os_error, write_whole
 
 RESULTS_NAME = "results.json"
@@ -53,14 +53,23 @@ def write_results(
         InputError: results stand there already, or the folder cannot be written.
     """
     check_results_folder(folder, overwrite=overwrite)
-    _drop_old_results(folder)
     files = {
-        SCORES_NAME: _to_tsv(ScoreRow, results.scores),
-        SUMMARY_NAME: _to_tsv(SummaryRow, results.summary),
+        SCORES_NAME: format_tsv(ScoreRow, results.scores),
+        SUMMARY_NAME: format_tsv(SummaryRow, results.summary),
         TABLE_NAME: format_table(results).encode(),
         PANELS_NAME: _to_npz(panels),
         RESULTS_NAME: (results.model_dump_json(indent=1) + "\n").encode(),
     }
+    write_files(folder, files)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Replace all files of an evaluation, in the order given; results.json belongs last.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    _drop_old_results(folder)
     for name, content in files.items():
         write_whole(folder / name, content, overwrite=True)
 
@@ -110,17 +119,6 @@ def _drop_old_results(folder: Path) -> None:
         raise InputError(
             f"cannot replace {folder / RESULTS_NAME}: {explain_os_error(problem)}"
         ) from problem
-
-
-def _to_tsv(model: type[FrozenModel], rows: Sequence[FrozenModel]) -> bytes:
-    stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, list(model.model_fields), delimiter="\t", lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(
-            {key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row}
-        )
-    return stream.getvalue().encode()
 
 
 def _to_npz(panels: PanelArrays) -> bytes:

@@ -5,20 +5,21 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
+from torch import nn
 
 from prism_mri.card import SiteCard
 from prism_mri.data.prepared import PreparedImage
+from prism_mri.evaluate.redraw import SiteNetworks, redraw_brain
 from prism_mri.evaluate.results import Reconstruction
-from prism_mri.harmonize.volume import decode_slices, encode_anatomy
+from prism_mri.harmonize.volume import encode_anatomy
 from prism_mri.metrics import compute_scores
-from prism_mri.networks.anatomy_encoder import AnatomyEncoder
+from prism_mri.models.style import encode_volume_style, select_style_slices
 from prism_mri.preprocessing.conform import brain_box
-from prism_mri.training.prior import encode_volume_style, select_style_slices
 from prism_mri.types import MaskStack, SliceStack
 
 
 def read_style(
-    slices: SliceStack, mask: MaskStack, *, card: SiteCard, anatomy_encoder: AnatomyEncoder
+    slices: SliceStack, mask: MaskStack, *, card: SiteCard, anatomy_encoder: nn.Module
 ) -> Float32[np.ndarray, " Z"]:
     """Return the style of a volume, as a card's style encoder sees it.
 
@@ -40,7 +41,7 @@ def read_style(
 
 
 def reconstruct(
-    slices: SliceStack, mask: MaskStack, *, card: SiteCard, anatomy_encoder: AnatomyEncoder
+    slices: SliceStack, mask: MaskStack, *, card: SiteCard, anatomy_encoder: nn.Module
 ) -> SliceStack:
     """Encode slices and decode them again with one style for the volume.
 
@@ -53,15 +54,8 @@ def reconstruct(
     Returns:
         Slices (K, H, W), zero outside the brain.
     """
-    rows, columns = brain_box(mask)
-    source = np.ascontiguousarray(slices[:, rows, columns])
-    inside = np.ascontiguousarray(mask[:, rows, columns])
-    anatomy = encode_anatomy(source, anatomy_encoder)
-    chosen = select_style_slices(inside)
-    style = encode_volume_style(source[chosen], inside[chosen], anatomy[chosen], card.style_encoder)
-    drawn = np.zeros_like(slices)
-    drawn[:, rows, columns] = decode_slices(anatomy, style, card.decoder) * inside
-    return drawn
+    networks = SiteNetworks(anatomy_encoder, card.style_encoder, card.decoder)
+    return redraw_brain(slices, mask, networks)
 
 
 def score_reconstruction(
@@ -69,7 +63,7 @@ def score_reconstruction(
     *,
     held_out: Literal["people", "slices"],
     card: SiteCard,
-    anatomy_encoder: AnatomyEncoder,
+    anatomy_encoder: nn.Module,
 ) -> Reconstruction:
     """Score how well a site's networks give back its own held-out images.
 

@@ -20,9 +20,9 @@ from prism_mri.evaluate.pairs import PairImages, Target, cut_panel, harmonize_pa
 from prism_mri.evaluate.results import Panel, Reconstruction, StyleStage, TravellingResults, Truth
 from prism_mri.evaluate.scans import Scan, read_scan, read_truth, resample_scan
 from prism_mri.evaluate.styles import VolumeStyle
+from prism_mri.models.translator import compute_anatomy_digest
 from prism_mri.networks.anatomy_encoder import AnatomyEncoder
 from prism_mri.preprocessing.conform import conform
-from prism_mri.training.translator import compute_anatomy_digest
 from prism_mri.types import MaskStack, SliceStack, VolumeArray
 
 logger = logging.getLogger(__name__)

@@ -14,25 +14,50 @@ import torch
 import prism_mri
 from prism_mri.bids import (
     ImageRef,
-    check_modality,
     find_images,
+    find_other_modality,
     harmonized_name,
     is_bids_dataset,
     read_sidecar,
     write_dataset_description,
 )
-from prism_mri.card import SiteCard, check_compatible
-from prism_mri.errors import InputError, PartialFailure, PrismError
+from prism_mri.card import SiteCard
+from prism_mri.config import Modality
+from prism_mri.errors import (
+    BidsError,
+    CompatibilityError,
+    InputError,
+    PartialFailure,
+    PrismError,
+)
 from prism_mri.files import write_whole
+from prism_mri.harmonize.source import SourceAnatomy, check_source, read_source_anatomy
 from prism_mri.harmonize.volume import Harmonized, StyleMode, harmonize_volume
+from prism_mri.models.translator import Translator
 from prism_mri.preprocessing.brain_mask import find_brain_mask, resolve_mask_path
-from prism_mri.training.translator import Translator
 from prism_mri.types import MaskArray, VolumeArray
 from prism_mri.volume import Volume, read_mask, read_volume, strip_nifti_suffix, write_volume
 
 _LOGGER = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """What images go through, and what is doubtful about it whatever the image.
+
+    Attributes:
+        card: the target's.
+        source: what reads the images' anatomy.
+        translator: tells tissues apart.
+        warnings: one line each.
+    """
+
+    card: SiteCard
+    source: SourceAnatomy
+    translator: Translator
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -44,6 +69,8 @@ class HarmonizeOptions:
         outside: what stands outside the brain of an image that was not stripped: "zero", or "keep"
             for the source in the target's intensity scale.
         brain_mask: mask file, or pattern with ``{dir}``, ``{stem}``, ``{sub}``, ``{ses}``.
+        modality: of the images; None for the card's.
+        any_modality: warn of images of another modality than the card's instead of refusing them.
         seed: of "sample".
         overwrite: replace outputs that exist.
     """
@@ -51,6 +78,8 @@ class HarmonizeOptions:
     style: StyleMode = "uniform"
     outside: Literal["zero", "keep"] = "zero"
     brain_mask: str | None = None
+    modality: Modality | None = None
+    any_modality: bool = False
     seed: int = 0
     overwrite: bool = False
 
@@ -61,6 +90,7 @@ def harmonize_inputs(
     *,
     card: SiteCard,
     translator: Translator,
+    model: Path | None = None,
     options: HarmonizeOptions | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> list[Path]:
@@ -70,7 +100,9 @@ def harmonize_inputs(
         inputs: NIfTI files, folders, BIDS or prepared datasets.
         out: folder for the results; images of a dataset keep their folders within it.
         card: the target's.
-        translator: holds the anatomy encoder; its digest must be the card's.
+        translator: holds the anatomy encoder of recipe ``anchored``, whose digest must be the
+            card's, and tells tissues apart in any case.
+        model: this site's own; a card of recipe ``paper`` needs one.
         options: how.
         progress: called with images done and images in all.
 
@@ -78,23 +110,29 @@ def harmonize_inputs(
         The written volumes.
 
     Raises:
-        CompatibilityError: the card belongs to another anatomy space.
+        CompatibilityError: the card belongs to another anatomy space, recipe or modality, or the
+            one input looks like another modality.
         InputError: nothing to do, outputs exist, or every input failed.
         PartialFailure: some inputs failed; the others are written.
     """
     options = options or HarmonizeOptions()
-    check_compatible(card, translator.digest, card.manifest.modality)
+    modality = options.modality or card.manifest.modality
+    source = read_source_anatomy(model, translator)
+    doubts = check_source(card, source, modality, any_modality=options.any_modality)
+    networks = Networks(card, source, translator, doubts)
     _check_out(inputs, out)
-    images = find_images(inputs, card.manifest.modality)
+    images = find_images(inputs, modality)
     if options.brain_mask is not None:
         resolve_mask_path(options.brain_mask, images[0])
     targets = _plan_outputs(images, out, overwrite=options.overwrite)
     linked = _is_one_dataset(inputs)
+    for doubt in doubts:
+        _LOGGER.warning(doubt)
     failures: list[str] = []
     written: list[Path] = []
     for done, (image, target) in enumerate(zip(images, targets, strict=True), start=1):
         try:
-            warnings = _harmonize_file(image, target, card, translator, options, linked=linked)
+            warnings = _harmonize_file(image, target, networks, options, linked=linked)
             for warning in warnings:
                 _LOGGER.warning("image %d of %d: %s", done, len(images), warning)
             written.append(target)
@@ -140,14 +178,14 @@ def _plan_outputs(images: Sequence[ImageRef], out: Path, *, overwrite: bool) -> 
 def _harmonize_file(
     image: ImageRef,
     target: Path,
-    card: SiteCard,
-    translator: Translator,
+    networks: Networks,
     options: HarmonizeOptions,
     *,
     linked: bool,
 ) -> tuple[str, ...]:
-    """Write one volume and its sidecar, and return the warnings."""
-    check_modality(image.path, card.manifest.modality)
+    """Write one volume and its sidecar, and return this image's warnings."""
+    card = networks.card
+    named = _check_name(image, card, options)
     volume = read_volume(image.path)
     given = None
     if options.brain_mask is not None:
@@ -158,25 +196,61 @@ def _harmonize_file(
         volume,
         mask,
         card,
-        translator.networks.anatomy_encoder,
+        networks.source.encoder,
+        tissue_encoder=networks.translator.networks.anatomy_encoder,
         style=options.style,
         generator=generator,
     )
+    _check_image(result, card, options)
+    warnings = (*named, *result.warnings)
     keeps = options.outside == "keep" and given is not None
     data = _keep_outside(result, volume, mask, card) if keeps else result.data
     sidecar = {
         **_describe_source(image, linked=linked),
         "SkullStripped": not keeps,
-        **_describe_harmonization(result, card, translator, options),
+        **_describe_harmonization(result, networks, options, (*networks.warnings, *warnings)),
     }
+    _write_result(target, data, volume, sidecar, overwrite=options.overwrite)
+    return warnings
+
+
+def _check_name(image: ImageRef, card: SiteCard, options: HarmonizeOptions) -> tuple[str, ...]:
+    """Refuse an image whose name or sidecar tells of another modality, or return what it tells.
+
+    With ``any_modality`` the warning names no file: it goes into a sidecar that may be passed on.
+    """
+    modality = card.manifest.modality
+    said = find_other_modality(image.path, modality)
+    if said is None:
+        return ()
+    if not options.any_modality:
+        raise BidsError(f"{said}, or pass --any-modality")
+    return (f"name or sidecar say that it is no {modality} image",)
+
+
+def _check_image(result: Harmonized, card: SiteCard, options: HarmonizeOptions) -> None:
+    if result.other_modality is not None and not options.any_modality:
+        raise CompatibilityError(
+            f"{result.other_modality}: give {card.manifest.modality} images, or pass --any-modality"
+        )
+
+
+def _write_result(
+    target: Path,
+    data: VolumeArray,
+    like: Volume,
+    sidecar: dict[str, object],
+    *,
+    overwrite: bool,
+) -> None:
+    """Write volume and sidecar: both or none."""
     text = json.dumps(sidecar, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    write_volume(target, data, volume, overwrite=options.overwrite)
+    write_volume(target, data, like, overwrite=overwrite)
     try:
-        write_whole(_sidecar_path(target), text.encode(), overwrite=options.overwrite)
+        write_whole(_sidecar_path(target), text.encode(), overwrite=overwrite)
     except PrismError:
         target.unlink(missing_ok=True)
         raise
-    return result.warnings
 
 
 def _draw_seed(seed: int, image: ImageRef) -> int:
@@ -215,25 +289,29 @@ def _is_number(value: object) -> bool:
 
 
 def _describe_harmonization(
-    result: Harmonized, card: SiteCard, translator: Translator, options: HarmonizeOptions
+    result: Harmonized, networks: Networks, options: HarmonizeOptions, warnings: tuple[str, ...]
 ) -> dict[str, object]:
     """Say with what and how an image was harmonized."""
+    card = networks.card
     return {
         "GeneratedBy": [{"Name": "prism-mri", "Version": prism_mri.__version__}],
         "Prism": {
             "Site": card.manifest.site,
+            "Modality": card.manifest.modality,
+            "Recipe": card.manifest.recipe,
             "CardDigest": card.digest,
             "CardSigner": card.signer,
-            "TranslatorDigest": translator.digest,
+            "AnatomyDigest": networks.source.digest,
             "Style": options.style,
             "StyleVector": [round(float(value), 6) for value in result.style],
             "Seed": options.seed if options.style == "sample" else None,
             "Outside": options.outside,
             "BrainMask": "given" if options.brain_mask else "nonzero voxels",
+            "AnyModality": options.any_modality,
             "SourceIntensityScale": result.scale,
             "TargetIntensityScale": card.manifest.intensity_scale,
             "TorchVersion": str(torch.__version__),
-            "Warnings": list(result.warnings),
+            "Warnings": list(warnings),
             "Notice": "For research, not for diagnosis.",
         },
     }

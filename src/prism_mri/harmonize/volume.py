@@ -6,15 +6,16 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float32
+from torch import nn
 
 from prism_mri.card import SiteCard
 from prism_mri.harmonize.detail import add_native_detail
-from prism_mri.harmonize.warn import find_warnings
+from prism_mri.harmonize.warn import check_tissues, find_warnings
+from prism_mri.models.style import encode_volume_style, select_style_slices
 from prism_mri.networks.anatomy_encoder import AnatomyEncoder
-from prism_mri.networks.decoder import Decoder
+from prism_mri.networks.registry import AnyDecoder
 from prism_mri.preprocessing.conform import brain_box, conform
 from prism_mri.preprocessing.orient import orient_brain
-from prism_mri.training.prior import encode_volume_style, select_style_slices
 from prism_mri.types import MaskArray, MaskStack, SliceStack, VolumeArray
 from prism_mri.volume import Volume
 
@@ -34,12 +35,15 @@ class Harmonized:
         scale: the input's native intensity units per 1.0 of the prepared scale.
         style: ``(Z,)`` style that it was decoded with, one for the whole volume.
         warnings: what makes the result doubtful, one line each.
+        other_modality: how the input's tissues differ from the card's modality; None where they do
+            not. It is among the warnings; harmonizing files refuses such an input.
     """
 
     data: VolumeArray
     scale: float
     style: Float32[np.ndarray, " Z"]
     warnings: tuple[str, ...]
+    other_modality: str | None
 
 
 @torch.no_grad()
@@ -47,8 +51,9 @@ def harmonize_volume(
     volume: Volume,
     mask: MaskArray,
     card: SiteCard,
-    anatomy_encoder: AnatomyEncoder,
+    anatomy_encoder: nn.Module,
     *,
+    tissue_encoder: AnatomyEncoder | None = None,
     style: StyleMode = "uniform",
     generator: torch.Generator | None = None,
 ) -> Harmonized:
@@ -58,7 +63,10 @@ def harmonize_volume(
         volume: the image, on-disk voxel order, any orientation and voxel size.
         mask: ``(I, J, K)`` brain in the same order.
         card: the target's.
-        anatomy_encoder: of the translator that the card names, in evaluation mode.
+        anatomy_encoder: of the translator that the card names, or for a card of recipe ``paper`` of
+            the source's own model; in evaluation mode.
+        tissue_encoder: the translator's anatomy encoder, which tells tissues apart for the checks;
+            by default ``anatomy_encoder`` where that names tissues, else they are left out.
         style: "uniform" takes the target's mean style, "image" what the target's style encoder
             reads from this image, held within two standard deviations of the target's own, "sample"
             draws from the target's.
@@ -70,36 +78,41 @@ def harmonize_volume(
     Raises:
         ImageError: the brain does not fit the conform grid, or its intensities cannot be scaled.
     """
+    manifest = card.manifest
     brain = orient_brain(volume, mask)
-    conformed = conform(
-        brain.volume.data, brain.mask, brain.volume.spacing_mm, card.manifest.contract
-    )
+    conformed = conform(brain.volume.data, brain.mask, brain.volume.spacing_mm, manifest.contract)
     rows, columns = brain_box(conformed.mask)
     source = np.ascontiguousarray(conformed.slices[:, rows, columns])
     inside = np.ascontiguousarray(conformed.mask[:, rows, columns])
     anatomy = encode_anatomy(source, anatomy_encoder)
     chosen = choose_style(style, source, inside, anatomy, card, generator)
+    drawn = decode_slices(anatomy, chosen, card.decoder) * inside
     decoded = np.zeros_like(conformed.slices)
-    decoded[:, rows, columns] = decode_slices(anatomy, chosen, card.decoder) * inside
+    decoded[:, rows, columns] = drawn
     native = add_native_detail(decoded, conformed, brain.volume.data, brain.mask)
-    native *= np.float32(card.manifest.intensity_scale)
+    native *= np.float32(manifest.intensity_scale)
+    named_by = tissue_encoder or anatomy_encoder
+    fractions = anatomy if named_by is anatomy_encoder else encode_anatomy(source, named_by)
+    found = find_warnings(source, inside, anatomy, brain.volume.spacing_mm, card)
+    tissues = check_tissues(source, drawn, inside, fractions, manifest.modality)
     return Harmonized(
         data=brain.reorientation.invert(native),
         scale=conformed.scale,
         style=chosen.numpy(),
-        warnings=find_warnings(source, inside, anatomy, brain.volume.spacing_mm, card),
+        warnings=(*found, *tissues.warnings),
+        other_modality=tissues.other_modality,
     )
 
 
 @torch.no_grad()
-def encode_anatomy(slices: SliceStack, anatomy_encoder: AnatomyEncoder) -> torch.Tensor:
+def encode_anatomy(slices: SliceStack, anatomy_encoder: nn.Module) -> torch.Tensor:
     """Return the anatomy of ``(K, H, W)`` prepared slices, ``(K, A, H, W)``."""
     images = torch.from_numpy(slices)[:, None]
     return torch.cat([anatomy_encoder(part) for part in images.split(_BATCH)])
 
 
 @torch.no_grad()
-def decode_slices(anatomy: torch.Tensor, style: torch.Tensor, decoder: Decoder) -> SliceStack:
+def decode_slices(anatomy: torch.Tensor, style: torch.Tensor, decoder: AnyDecoder) -> SliceStack:
     """Decode ``(K, A, H, W)`` anatomy under one style ``(Z,)`` to ``(K, H, W)`` slices."""
     parts = [decoder(part, style.expand(len(part), -1))[:, 0] for part in anatomy.split(_BATCH)]
     return torch.cat(parts).numpy()

@@ -6,28 +6,26 @@ activations are measured against.
 """
 
 import copy
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import nn
 
-import prism_mri
 from prism_mri.config import FrozenModel
-from prism_mri.data.prepared import PreparedDataset, PreparedImage, read_prepared
-from prism_mri.errors import CompatibilityError, InputError
+from prism_mri.data.prepared import PreparedImage, read_prepared
+from prism_mri.errors import CompatibilityError
 from prism_mri.losses.cycle import compute_style_cycle
 from prism_mri.losses.kl import compute_kl
 from prism_mri.losses.masked import compute_masked_l1
 from prism_mri.losses.perceptual import PerceptualLoss
 from prism_mri.metrics import compute_ssim
+from prism_mri.models.site_model import ModelNetworks, write_model
+from prism_mri.models.translator import Translator
 from prism_mri.networks.decoder import Decoder
 from prism_mri.networks.style_encoder import StyleEncoder
-from prism_mri.preprocessing.conform import brain_box
 from prism_mri.training.loop import (
     LoopSettings,
     Losses,
@@ -37,15 +35,14 @@ from prism_mri.training.loop import (
     run_loop,
     select_device,
 )
-from prism_mri.training.model import (
-    DESCRIPTION_NAME,
-    ModelDescription,
-    TrainingSummary,
-    read_model,
-    write_model,
+from prism_mri.training.site import (
+    check_model_folder,
+    describe_model,
+    export_style_prior,
+    mark_complete,
+    read_style_slices,
 )
-from prism_mri.training.prior import compute_style_prior, encode_volume_style, select_style_slices
-from prism_mri.training.translator import Translator
+from prism_mri.training.slices import draw_window, load_slices
 
 
 class AnchoredSettings(FrozenModel):
@@ -86,16 +83,12 @@ class SliceSet:
     def crop(self, index: torch.Tensor, size: int, generator: torch.Generator) -> "SliceSet":
         """Cut one random window for all chosen slices, mirrored left to right every other time."""
         height, width = self.images.shape[-2:]
-        size_h, size_w = min(size, height), min(size, width)
-        top = int(torch.randint(height - size_h + 1, (1,), generator=generator))
-        left = int(torch.randint(width - size_w + 1, (1,), generator=generator))
-        mirror = bool(torch.rand(1, generator=generator) < 0.5)
-
-        def cut(tensor: torch.Tensor) -> torch.Tensor:
-            window = tensor[index, :, top : top + size_h, left : left + size_w].float()
-            return window.flip(2) if mirror else window
-
-        return SliceSet(cut(self.images), cut(self.masks), cut(self.anatomy))
+        window = draw_window((height, width), size, generator)
+        return SliceSet(
+            window.cut(self.images[index]),
+            window.cut(self.masks[index]),
+            window.cut(self.anatomy[index]),
+        )
 
 
 class AnchoredRecipe(Recipe):
@@ -144,14 +137,12 @@ class AnchoredRecipe(Recipe):
     @torch.no_grad()
     def validate(self, module: nn.Module) -> float:
         """Return mean SSIM inside the brain of reconstructed held-out slices, data range 1."""
-        if not isinstance(module, AnchoredNetworks):
-            raise TypeError(f"expected AnchoredNetworks, got {type(module).__name__}")
-        module.eval()
+        networks = _expect_networks(module).eval()
         held = self._validation
         decoded = torch.cat(
             [
-                module.decoder(
-                    anatomy.float(), module.style_encoder(images, anatomy.float(), masks).mean
+                networks.decoder(
+                    anatomy.float(), networks.style_encoder(images, anatomy.float(), masks).mean
                 )
                 for images, masks, anatomy in zip(
                     held.images.split(8), held.masks.split(8), held.anatomy.split(8), strict=True
@@ -195,10 +186,9 @@ def train_anchored(
         InputError: ``out`` holds a model already, or the data cannot be used.
         CompatibilityError: the dataset was prepared under another contract than the translator's.
     """
-    if (out / DESCRIPTION_NAME).exists() and not resume:
-        raise InputError(f"{out} holds a model already: choose another folder, or pass --resume")
+    check_model_folder(out, resume=resume)
     dataset = read_prepared(prepared)
-    if dataset.manifest.contract != translator.description.contract:
+    if dataset.manifest.contract not in translator.description.contracts:
         raise CompatibilityError(
             f"{prepared} was prepared under another contract than the translator's: prepare it "
             "again"
@@ -208,13 +198,17 @@ def train_anchored(
     anatomy_encoder = copy.deepcopy(translator.networks.anatomy_encoder).to(place)
     train = _load(dataset.split("train"), anatomy_encoder, place)
     validation = _load(dataset.split("validation"), anatomy_encoder, place)
+    people = read_style_slices(dataset)
     recipe = AnchoredRecipe(networks, settings, train, validation)
     loop = _plan_loop(settings, len(train.images), seed, place)
 
     def save_best(module: nn.Module, epoch: int, score: float) -> None:
-        description = _describe(dataset, translator, loop, epoch, score)
-        tensors = _export(module, anatomy_encoder, dataset, place)
-        write_model(out, description, tensors)
+        trained = _expect_networks(module)
+        prior = export_style_prior(people, anatomy_encoder, trained.style_encoder, place)
+        description = describe_model(
+            dataset, _name_networks(translator), loop, epoch=epoch, score=score
+        )
+        write_model(out, description, {**trained.state_dict(), **prior})
 
     configuration = {
         "anchored": settings.model_dump(),
@@ -230,8 +224,25 @@ def train_anchored(
         configuration=configuration,
         report=report,
     )
-    _mark_complete(out, outcome)
+    mark_complete(out, outcome)
     return outcome
+
+
+def _expect_networks(module: nn.Module) -> AnchoredNetworks:
+    if not isinstance(module, AnchoredNetworks):
+        raise TypeError(f"expected AnchoredNetworks, got {type(module).__name__}")
+    return module
+
+
+def _name_networks(translator: Translator) -> ModelNetworks:
+    networks = translator.description
+    return ModelNetworks(
+        recipe="anchored",
+        anatomy_encoder=networks.anatomy_encoder,
+        style_encoder=networks.style_encoder,
+        decoder=networks.decoder,
+        anatomy_digest=translator.digest,
+    )
 
 
 def _copy_networks(translator: Translator, device: torch.device) -> AnchoredNetworks:
@@ -263,72 +274,7 @@ def _plan_loop(
 def _load(
     images: tuple[PreparedImage, ...], anatomy_encoder: nn.Module, device: torch.device
 ) -> SliceSet:
-    """Read slices, cut to the box that holds every brain, and encode their anatomy."""
-    loaded = [image.load() for image in images]
-    slices = np.concatenate([stack for stack, _ in loaded])
-    masks = np.concatenate([mask for _, mask in loaded])
-    rows, columns = brain_box(masks)
-    pixels = torch.from_numpy(slices[:, rows, columns])[:, None].to(device)
-    inside = torch.from_numpy(masks[:, rows, columns])[:, None].to(device).float()
+    """Read the slices of a split and encode their anatomy."""
+    pixels, inside = load_slices(images, device)
     anatomy = torch.cat([anatomy_encoder(part).half() for part in pixels.split(8)])
     return SliceSet(pixels, inside, anatomy)
-
-
-@torch.no_grad()
-def _export(
-    module: nn.Module, anatomy_encoder: nn.Module, dataset: PreparedDataset, device: torch.device
-) -> dict[str, torch.Tensor]:
-    if not isinstance(module, AnchoredNetworks):
-        raise TypeError(f"expected AnchoredNetworks, got {type(module).__name__}")
-    styles = []
-    for image in dataset.split("train"):
-        slices, mask = image.load()
-        chosen = select_style_slices(mask)
-        rows, columns = brain_box(mask[chosen])
-        cut = np.ascontiguousarray(slices[chosen][:, rows, columns])
-        anatomy = anatomy_encoder(torch.from_numpy(cut)[:, None].to(device))
-        inside = np.ascontiguousarray(mask[chosen][:, rows, columns])
-        styles.append(encode_volume_style(cut, inside, anatomy, module.style_encoder).cpu())
-    mean, deviation = compute_style_prior(styles)
-    return {**module.state_dict(), "style_prior.mean": mean, "style_prior.std": deviation}
-
-
-def _mark_complete(out: Path, outcome: Outcome) -> None:
-    """Say in the model's description that training ended, and after how much of it."""
-    description, tensors = read_model(out)
-    ran = {"epochs": outcome.epochs, "steps": outcome.steps}
-    summary = description.training.model_copy(update=ran)
-    complete = description.model_copy(update={"complete": True, "training": summary})
-    write_model(out, complete, tensors)
-
-
-def _describe(
-    dataset: PreparedDataset, translator: Translator, loop: LoopSettings, epoch: int, score: float
-) -> ModelDescription:
-    manifest, networks = dataset.manifest, translator.description
-    return ModelDescription(
-        complete=False,
-        site=manifest.site,
-        modality=manifest.contract.modality,
-        contract=manifest.contract,
-        anatomy_encoder=networks.anatomy_encoder,
-        style_encoder=networks.style_encoder,
-        decoder=networks.decoder,
-        translator_digest=translator.digest,
-        people=manifest.people,
-        images=len(manifest.images),
-        slices=sum(len(item.slices) for item in dataset.items),
-        intensity_scale=float(np.mean([image.scale for image in manifest.images])),
-        training=TrainingSummary(
-            seed=loop.seed,
-            epochs=epoch,
-            steps=epoch * loop.steps_per_epoch,
-            best_epoch=epoch,
-            validation_ssim=score,
-            versions={
-                "prism-mri": prism_mri.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
-        ),
-    )

@@ -39,6 +39,8 @@ class LoopSettings(FrozenModel):
     learning_rate: Positive
     patience: Annotated[int, Field(ge=1)]
     """Epochs without a better validation score after which training stops."""
+    stop_at_score: float | None = None
+    """Validation score that is good enough: training ends with the epoch that reaches it."""
     seed: int = 0
     weight_averaging: Fraction = 0.99
     """Decay of the weights' exponential moving average, which is what is validated and kept."""
@@ -124,7 +126,7 @@ def run_loop(
 
     Args:
         recipe: what to train on what; already on its device.
-        settings: length, rate, patience, seed.
+        settings: length, rate, patience, what is good enough, seed.
         folder: gets ``last.safetensors``, ``log.jsonl`` and ``config.json``.
         save_best: called with the averaged module, epoch and score whenever the score is the best
             so far.
@@ -167,10 +169,7 @@ def run_loop(
         folder / CONFIG_NAME, (json.dumps(config, indent=2) + "\n").encode(), overwrite=True
     )
     started, first = time.monotonic(), progress.epoch
-    while (
-        progress.epoch < settings.epochs
-        and progress.epoch - progress.best_epoch < settings.patience
-    ):
+    while _goes_on(progress, settings):
         terms = _run_epoch(recipe, settings, averaged, optimizer, generator, progress.epoch)
         progress.epoch += 1
         score = recipe.validate(averaged.module)
@@ -192,6 +191,13 @@ def run_loop(
         progress.best_epoch,
         progress.best_score,
     )
+
+
+def _goes_on(progress: _Progress, settings: LoopSettings) -> bool:
+    """Return whether there are epochs left, hope for a better score, and need of one."""
+    enough = settings.stop_at_score is not None and progress.best_score >= settings.stop_at_score
+    waited = progress.epoch - progress.best_epoch
+    return progress.epoch < settings.epochs and waited < settings.patience and not enough
 
 
 def _run_epoch(

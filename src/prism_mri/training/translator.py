@@ -6,36 +6,25 @@ field. So anatomy must be what the two have in common, style what they do not, a
 fractions keep the anatomy from collapsing.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import safetensors
-import safetensors.torch
 import torch
 from pydantic import Field
 from torch import nn
 
-from prism_mri.assets import translator_path
-from prism_mri.config import FrozenModel, PreprocessingContract
-from prism_mri.errors import InputError
-from prism_mri.files import write_whole
+from prism_mri.config import FrozenModel
 from prism_mri.losses.kl import compute_kl
 from prism_mri.losses.masked import compute_masked_l1
-from prism_mri.networks.anatomy_encoder import TISSUES, AnatomyEncoder
-from prism_mri.networks.decoder import Decoder
-from prism_mri.networks.registry import (
-    AnatomyEncoderSpec,
-    DecoderSpec,
-    StyleEncoderSpec,
-    build_anatomy_encoder,
-    build_decoder,
-    build_style_encoder,
+from prism_mri.models.translator import (
+    Translator,
+    TranslatorDescription,
+    TranslatorNetworks,
+    build_translator_networks,
+    write_translator,
 )
-from prism_mri.networks.style_encoder import StyleEncoder
+from prism_mri.networks.anatomy_encoder import TISSUES
 from prism_mri.simulate.anatomy import Anatomy
 from prism_mri.simulate.pairs import PairBatch, PairSource
 from prism_mri.training.loop import (
@@ -48,18 +37,6 @@ from prism_mri.training.loop import (
     select_device,
 )
 
-_METADATA_KEY = "translator"
-
-
-class TranslatorDescription(FrozenModel):
-    """What a translator file holds."""
-
-    anatomy_encoder: AnatomyEncoderSpec = AnatomyEncoderSpec()
-    style_encoder: StyleEncoderSpec = StyleEncoderSpec()
-    decoder: DecoderSpec = DecoderSpec()
-    contract: PreprocessingContract = PreprocessingContract()
-    training: dict[str, Any] = Field(default_factory=dict)
-
 
 class TranslatorSettings(FrozenModel):
     """Settings of the recipe beside the loop's."""
@@ -70,35 +47,6 @@ class TranslatorSettings(FrozenModel):
     intensity_weight: Annotated[float, Field(ge=0)] = 5.0
     fractions_weight: Annotated[float, Field(ge=0)] = 1.0
     kl_weight: Annotated[float, Field(ge=0)] = 1e-3
-
-
-class TranslatorNetworks(nn.Module):
-    """Anatomy encoder, style encoder and decoder, trained together."""
-
-    def __init__(
-        self, anatomy_encoder: AnatomyEncoder, style_encoder: StyleEncoder, decoder: Decoder
-    ) -> None:
-        """Hold the three networks."""
-        super().__init__()
-        self.anatomy_encoder = anatomy_encoder
-        self.style_encoder = style_encoder
-        self.decoder = decoder
-
-
-@dataclass(frozen=True)
-class Translator:
-    """A trained translator: what defines the anatomy space.
-
-    Attributes:
-        networks: in evaluation mode.
-        description: their specifications and the preprocessing contract.
-        digest: SHA-256 of the anatomy encoder's tensors; two sites with the same digest speak of
-            the same anatomy.
-    """
-
-    networks: TranslatorNetworks
-    description: TranslatorDescription
-    digest: str
 
 
 class TranslatorRecipe(Recipe):
@@ -164,6 +112,7 @@ def train_translator(
     settings: TranslatorSettings,
     *,
     description: TranslatorDescription,
+    start: Translator | None = None,
     resume: bool = False,
     report: Report,
 ) -> Outcome:
@@ -175,18 +124,20 @@ def train_translator(
         out: safetensors file of the best weights.
         folder: checkpoints and log.
         settings: the recipe.
-        description: networks and contract; its ``training`` notes are kept in the file.
+        description: networks and contracts; its ``training`` notes are kept in the file.
+        start: translator of the same networks whose weights training begins with.
         resume: continue an interrupted run.
         report: gets one line an epoch.
     """
-    value = description.contract.intensity_value
-    source = PairSource(anatomies, crop=settings.crop, intensity_value=value)
-    held_out = PairSource(validation_anatomies, crop=settings.crop, intensity_value=value)
+    source = PairSource(anatomies, crop=settings.crop)
+    held_out = PairSource(validation_anatomies, crop=settings.crop)
     generator = torch.Generator().manual_seed(settings.loop.seed + 1)
     validation = [held_out.draw(16, generator) for _ in range(6)]
     torch.manual_seed(settings.loop.seed)
     device = select_device(settings.loop.device)
-    networks = _build(description).to(device)
+    networks = build_translator_networks(description).to(device)
+    if start is not None:
+        networks.load_state_dict(start.networks.state_dict())
     networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     recipe = TranslatorRecipe(networks, settings, source, validation)
 
@@ -202,61 +153,4 @@ def train_translator(
         resume=resume,
         configuration=settings.model_dump(exclude={"loop"}),
         report=report,
-    )
-
-
-def write_translator(path: Path, module: nn.Module, description: TranslatorDescription) -> None:
-    """Write a translator as one safetensors file, its description in the metadata."""
-    tensors = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
-    }
-    metadata = {_METADATA_KEY: description.model_dump_json()}
-    write_whole(path, safetensors.torch.save(tensors, metadata), overwrite=True)
-
-
-def read_translator(path: Path | None = None) -> Translator:
-    """Read a translator, by default the shipped one.
-
-    Raises:
-        InputError: the file is missing or no translator.
-    """
-    path = path or translator_path()
-    try:
-        with safetensors.safe_open(str(path), framework="pt") as stored:
-            description = TranslatorDescription.model_validate_json(
-                stored.metadata()[_METADATA_KEY]
-            )
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        networks = _build(description)
-        networks.load_state_dict(tensors)
-    except (
-        OSError,
-        safetensors.SafetensorError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ) as error:
-        raise InputError(f"cannot read translator {path}: {str(error).splitlines()[0]}") from error
-    networks.eval().requires_grad_(requires_grad=False)
-    return Translator(
-        networks, description, compute_anatomy_digest(networks.anatomy_encoder.state_dict())
-    )
-
-
-def compute_anatomy_digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Return the SHA-256 of an anatomy encoder: names, shapes and values, in the order of names."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _build(description: TranslatorDescription) -> TranslatorNetworks:
-    return TranslatorNetworks(
-        build_anatomy_encoder(description.anatomy_encoder),
-        build_style_encoder(description.style_encoder),
-        build_decoder(description.decoder),
     )

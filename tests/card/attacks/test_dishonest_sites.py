@@ -115,21 +115,42 @@ def test_version_is_told_before_fields_that_only_it_knows(forge, read):
         ({"site": "x" * 33}, "site"),
         ({"site": ""}, "site"),
         ({"site": "\x1b[2Jguys"}, "site"),
-        ({"decoder": {"name": "os.system"}}, "decoder.name"),
-        ({"decoder": {"name": "prism_mri.networks.decoder.Decoder"}}, "decoder.name"),
-        ({"decoder": {"name": "decoder-film-2", "width": 4}}, "decoder.name"),
-        ({"decoder": {"name": "decoder-film-1", "width": 10**9, "style_dim": 2}}, "decoder.width"),
-        ({"decoder": {"name": "decoder-film-1", "width": 4.5, "style_dim": 2}}, "decoder.width"),
-        ({"decoder": {"name": "decoder-film-1", "width": True, "style_dim": 2}}, "decoder.width"),
-        ({"decoder": {"name": "decoder-film-1", "width": -4, "style_dim": 2}}, "decoder.width"),
-        ({"decoder": {"name": "decoder-film-1", "code": "print()"}}, "decoder.code"),
-        ({"style_encoder": {"name": "style-tissue-1", "width": 10**30}}, "style_encoder.width"),
+        ({"decoder": {"name": "os.system"}}, "decoder: Input tag"),
+        ({"decoder": {"name": "prism_mri.networks.decoder.Decoder"}}, "decoder: Input tag"),
+        ({"decoder": {"name": "decoder-film-2", "width": 4}}, "decoder: Input tag"),
+        (
+            {"decoder": {"name": "decoder-film-1", "width": 10**9, "style_dim": 2}},
+            "decoder-film-1.width",
+        ),
+        (
+            {"decoder": {"name": "decoder-film-1", "width": 4.5, "style_dim": 2}},
+            "decoder-film-1.width",
+        ),
+        (
+            {"decoder": {"name": "decoder-film-1", "width": True, "style_dim": 2}},
+            "decoder-film-1.width",
+        ),
+        (
+            {"decoder": {"name": "decoder-film-1", "width": -4, "style_dim": 2}},
+            "decoder-film-1.width",
+        ),
+        ({"decoder": {"name": "decoder-film-1", "code": "print()"}}, "decoder-film-1.code"),
+        ({"style_encoder": {"name": "style-tissue-1", "width": 10**30}}, "style-tissue-1.width"),
+        (
+            {"decoder": {"width": 4, "free_channels": 1, "style_dim": 2}},
+            "decoder: Unable to extract",
+        ),
         (
             {"style_encoder": {"name": "style-tissue-1", "width": 4, "style_dim": 3}},
             "decoder takes 2",
         ),
         ({"anatomy_encoder": {"name": "anatomy-unet-1", "free_channels": 5}}, "decoder takes 1"),
         ({"kind": "pickle"}, "kind"),
+        ({"recipe": "pickle"}, "recipe"),
+        ({"recipe": "paper"}, "does not train anatomy-unet-1"),
+        ({"decoder": {"name": "decoder-unet-1", "width": 4}}, "recipe anchored does not train"),
+        ({"decoder": {"name": "decoder-unet-1", "width": 41}}, "width"),
+        ({"style_encoder": {"name": "style-conv-1"}}, "recipe anchored does not train"),
         ({"format": "something else"}, "format"),
         ({"modality": "T1w"}, "modality"),
         ({"people": 0}, "people"),
@@ -140,8 +161,8 @@ def test_version_is_told_before_fields_that_only_it_knows(forge, read):
         ({"local_only": 0}, "local_only"),
         ({"intensity_scale": -1.0}, "intensity_scale"),
         ({"intensity_scale": 0}, "intensity_scale"),
-        ({"translator_digest": "AB" * 32}, "translator_digest"),
-        ({"translator_digest": "ab"}, "translator_digest"),
+        ({"anatomy_digest": "AB" * 32}, "anatomy_digest"),
+        ({"anatomy_digest": "ab"}, "anatomy_digest"),
         ({"tensors_sha256": ""}, "tensors_sha256"),
         ({"privacy": "sub-01 was scanned on Monday"}, "privacy"),
         ({"created_by": "prism-mri 1 /home/someone"}, "created_by"),
@@ -173,14 +194,14 @@ def test_training_summary_has_no_room_for_people(forge, read, change):
         read(forge.change(training=forge.manifest["training"] | change))
 
 
-@pytest.mark.parametrize("field", ["people", "site", "local_only", "translator_digest", "training"])
+@pytest.mark.parametrize("field", ["people", "site", "local_only", "anatomy_digest", "training"])
 def test_fields_cannot_be_left_out(forge, read, field):
     del forge.manifest[field]
     with pytest.raises(FormatError, match=rf"manifest refused \({field}: Field required"):
         read(forge.with_manifest(forge.manifest))
 
 
-@pytest.mark.parametrize(("part", "field"), [("contract", "spacing_mm"), ("decoder", "name")])
+@pytest.mark.parametrize(("part", "field"), [("contract", "spacing_mm"), ("decoder", "width")])
 def test_no_field_is_filled_with_a_default(forge, read, part, field):
     del forge.manifest[part][field]
     with pytest.raises(FormatError, match="the manifest leaves out fields"):

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from prism_mri.networks.style_encoder import GaussianStyle, StyleEncoder
-from prism_mri.training.prior import (
+from prism_mri.models.style import (
     compute_style_prior,
     encode_volume_style,
     select_style_slices,
 )
+from prism_mri.networks.style_encoder import GaussianStyle, StyleEncoder
 
 
 def make_mask(areas):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from prism_mri.networks.style_encoder import StyleEncoder
+from prism_mri.networks.registry import AnyStyleEncoder
 from prism_mri.types import MaskStack, SliceStack
 
 STYLE_SLICES = 16
@@ -23,7 +23,7 @@ def select_style_slices(mask: MaskStack) -> np.ndarray:
 
 @torch.no_grad()
 def encode_volume_style(
-    slices: SliceStack, mask: MaskStack, anatomy: torch.Tensor, style_encoder: StyleEncoder
+    slices: SliceStack, mask: MaskStack, anatomy: torch.Tensor, style_encoder: AnyStyleEncoder
 ) -> torch.Tensor:
     """Return one style for a volume, ``(Z,)``: the mean over slices, weighted by their brain area.
 

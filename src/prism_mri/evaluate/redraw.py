@@ -1,0 +1,111 @@
+"""A site's own networks, and the slices that they draw again from anatomy and one style."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from prism_mri.errors import InputError
+from prism_mri.harmonize.volume import decode_slices, encode_anatomy
+from prism_mri.models.site_model import WEIGHTS_NAME, read_anatomy_encoder, read_model
+from prism_mri.models.style import encode_volume_style, select_style_slices
+from prism_mri.models.translator import Translator
+from prism_mri.networks.registry import (
+    AnyDecoder,
+    AnyStyleEncoder,
+    build_decoder,
+    build_style_encoder,
+)
+from prism_mri.preprocessing.conform import brain_box
+from prism_mri.types import MaskStack, SliceStack
+
+
+@dataclass(frozen=True, eq=False)
+class SiteNetworks:
+    """The three networks of one site, of either recipe, in evaluation mode."""
+
+    anatomy_encoder: nn.Module
+    style_encoder: AnyStyleEncoder
+    decoder: AnyDecoder
+
+
+def read_site_networks(model: Path, translator: Translator) -> SiteNetworks:
+    """Read the networks that a training left.
+
+    Args:
+        model: folder that ``prism-mri train`` made.
+        translator: whose anatomy encoder models of recipe ``anchored`` use.
+
+    Raises:
+        InputError: the folder holds no trained model, or a damaged one.
+        CompatibilityError: the model is of another translator.
+    """
+    description, tensors = read_model(model)
+    with torch.random.fork_rng(devices=[]):
+        style_encoder = build_style_encoder(description.style_encoder)
+        decoder = build_decoder(description.decoder)
+    _fill(style_encoder, "style_encoder.", tensors, model)
+    _fill(decoder, "decoder.", tensors, model)
+    return SiteNetworks(read_anatomy_encoder(model, translator), style_encoder, decoder)
+
+
+def redraw_brain(slices: SliceStack, mask: MaskStack, networks: SiteNetworks) -> SliceStack:
+    """Encode slices and decode them with one style for the volume, as ``harmonize`` draws them.
+
+    Args:
+        slices: (K, H, W) in the prepared scale, zero outside the brain.
+        mask: brain (K, H, W).
+        networks: of the site.
+
+    Returns:
+        Slices (K, H, W), zero outside the brain.
+    """
+    box = (slice(None), *brain_box(mask))
+    source, inside = np.ascontiguousarray(slices[box]), np.ascontiguousarray(mask[box])
+    anatomy = encode_anatomy(source, networks.anatomy_encoder)
+    style = _read_style(source, inside, anatomy, networks)
+    drawn = np.zeros_like(slices)
+    drawn[box] = decode_slices(anatomy, style, networks.decoder) * inside
+    return drawn
+
+
+def redraw_whole(slices: SliceStack, mask: MaskStack, networks: SiteNetworks) -> SliceStack:
+    """Draw slices as `redraw_brain` does, on the whole grid and with the decoder's own background.
+
+    Args:
+        slices: (K, H, W) in the prepared scale, zero outside the brain.
+        mask: brain (K, H, W); the style is read in its box.
+        networks: of the site.
+
+    Returns:
+        Slices (K, H, W), nothing masked.
+    """
+    box = (slice(None), *brain_box(mask))
+    source, inside = np.ascontiguousarray(slices[box]), np.ascontiguousarray(mask[box])
+    style = _read_style(source, inside, encode_anatomy(source, networks.anatomy_encoder), networks)
+    whole = encode_anatomy(np.ascontiguousarray(slices), networks.anatomy_encoder)
+    return decode_slices(whole, style, networks.decoder)
+
+
+def _read_style(
+    source: SliceStack, inside: MaskStack, anatomy: torch.Tensor, networks: SiteNetworks
+) -> torch.Tensor:
+    chosen = select_style_slices(inside)
+    return encode_volume_style(
+        source[chosen], inside[chosen], anatomy[chosen], networks.style_encoder
+    )
+
+
+def _fill(
+    network: nn.Module, prefix: str, tensors: Mapping[str, torch.Tensor], model: Path
+) -> None:
+    own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    try:
+        network.load_state_dict(own)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{model / WEIGHTS_NAME} is damaged ({reason}): train again") from error
+    network.eval().requires_grad_(requires_grad=False)

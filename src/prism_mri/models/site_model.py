@@ -1,0 +1,202 @@
+"""The folder that a training leaves: a description (JSON) and the best weights (safetensors)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import Field, ValidationError, model_validator
+from torch import nn
+
+from prism_mri.config import (
+    FrozenModel,
+    Modality,
+    Positive,
+    PreprocessingContract,
+    describe_validation_error,
+)
+from prism_mri.errors import CompatibilityError, InputError
+from prism_mri.files import write_whole
+from prism_mri.models.translator import Translator, compute_anatomy_digest
+from prism_mri.networks.registry import (
+    AnatomyEncoderSpec,
+    AnyAnatomySpec,
+    AnyDecoderSpec,
+    AnyStyleSpec,
+    ConditionalDecoderSpec,
+    ConvStyleEncoderSpec,
+    DecoderSpec,
+    LevelAnatomyEncoderSpec,
+    StyleEncoderSpec,
+    build_anatomy_encoder,
+)
+
+DESCRIPTION_NAME = "model.json"
+WEIGHTS_NAME = "best.safetensors"
+
+ANATOMY_PREFIX = "anatomy_encoder."
+"""How the names begin of the tensors that a model of recipe ``paper`` holds and no card does."""
+
+RecipeName = Literal["anchored", "paper"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+SiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+Count = Annotated[int, Field(ge=0, le=10_000_000)]
+
+
+class TrainingSummary(FrozenModel):
+    """How a model came about; nothing in it tells of a single person."""
+
+    seed: int
+    epochs: Count
+    steps: Count
+    best_epoch: Count
+    validation_ssim: Annotated[float, Field(ge=-1, le=1)]
+    """Mean SSIM of reconstructed validation slices, data range 1.
+
+    Inside the brain for recipe ``anchored``, over whole slices for ``paper``.
+    """
+    versions: dict[Annotated[str, Field(max_length=32)], Annotated[str, Field(max_length=64)]]
+
+
+class ModelNetworks(FrozenModel):
+    """Networks that were trained together, and the anatomy that they speak of."""
+
+    recipe: RecipeName = "anchored"
+    anatomy_encoder: AnyAnatomySpec
+    style_encoder: AnyStyleSpec
+    decoder: AnyDecoderSpec
+    anatomy_digest: Sha256
+    """Digest of the anatomy encoder that the decoder was trained with.
+
+    The translator's for recipe ``anchored``, the site's own for ``paper``.
+    """
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> "ModelNetworks":
+        anatomy, style, decoder = self.anatomy_encoder, self.style_encoder, self.decoder
+        kinds = _NETWORKS_OF_RECIPE[self.recipe]
+        if (type(anatomy), type(style), type(decoder)) != kinds:
+            raise ValueError(
+                f"recipe {self.recipe} does not train {anatomy.name}, {style.name} and "
+                f"{decoder.name}"
+            )
+        if style.style_dim != decoder.style_dim:
+            raise ValueError(
+                f"style encoder gives {style.style_dim} numbers, decoder takes {decoder.style_dim}"
+            )
+        given, taken = (getattr(part, "free_channels", 0) for part in (anatomy, decoder))
+        if given != taken:
+            raise ValueError(f"anatomy encoder gives {given} free channels, decoder takes {taken}")
+        return self
+
+
+_NETWORKS_OF_RECIPE: dict[RecipeName, tuple[type[FrozenModel], ...]] = {
+    "anchored": (AnatomyEncoderSpec, StyleEncoderSpec, DecoderSpec),
+    "paper": (LevelAnatomyEncoderSpec, ConvStyleEncoderSpec, ConditionalDecoderSpec),
+}
+
+
+class ModelDescription(ModelNetworks):
+    """What a trained model is and fits to."""
+
+    schema_version: Literal[1] = 1
+    complete: bool = True
+    """False while a training runs, and after one that was cut short."""
+    site: SiteName
+    modality: Modality = "T2w"
+    contract: PreprocessingContract
+    people: Annotated[int, Field(ge=1, le=10_000_000)]
+    images: Count
+    slices: Count
+    intensity_scale: Positive
+    """Native intensity units per 1.0 of the prepared scale, mean over images."""
+    training: TrainingSummary
+
+
+def write_model(
+    folder: Path, description: ModelDescription, tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Write description and best weights, each atomically.
+
+    Args:
+        folder: the model's folder, made if missing.
+        description: what the model is.
+        tensors: ``style_encoder.*``, ``decoder.*``, ``style_prior.mean`` and ``style_prior.std``;
+            of recipe ``paper`` also ``anatomy_encoder.*``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_whole(folder / WEIGHTS_NAME, safetensors.torch.save(contiguous), overwrite=True)
+    text = description.model_dump_json(indent=2) + "\n"
+    write_whole(folder / DESCRIPTION_NAME, text.encode("utf-8"), overwrite=True)
+
+
+def read_model(folder: Path) -> tuple[ModelDescription, dict[str, torch.Tensor]]:
+    """Read what :func:`write_model` wrote.
+
+    Raises:
+        InputError: the folder holds no trained model, or a damaged one.
+    """
+    try:
+        description = ModelDescription.model_validate_json((folder / DESCRIPTION_NAME).read_bytes())
+        tensors = safetensors.torch.load((folder / WEIGHTS_NAME).read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"{folder} is not a trained model ({error.strerror}): run 'prism-mri train' first"
+        ) from error
+    except ValidationError as error:
+        raise InputError(
+            f"{folder / DESCRIPTION_NAME}: {describe_validation_error(error)}"
+        ) from error
+    except safetensors.SafetensorError as error:
+        raise InputError(f"{folder / WEIGHTS_NAME} is damaged ({error}): train again") from error
+    return description, tensors
+
+
+def read_anatomy_encoder(folder: Path, translator: Translator) -> nn.Module:
+    """Return the anatomy encoder that a model was trained with, in evaluation mode and frozen.
+
+    Args:
+        folder: the model.
+        translator: whose anatomy encoder a model of recipe ``anchored`` must have kept.
+
+    Raises:
+        InputError: the folder holds no trained model, or a damaged one.
+        CompatibilityError: the model is of recipe ``anchored`` and of another translator.
+    """
+    description, tensors = read_model(folder)
+    if description.recipe == "anchored":
+        if description.anatomy_digest != translator.digest:
+            raise CompatibilityError(
+                f"{folder} was trained on another translator than this version ships: train again"
+            )
+        return translator.networks.anatomy_encoder
+    own = {
+        name.removeprefix(ANATOMY_PREFIX): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(ANATOMY_PREFIX)
+    }
+    if compute_anatomy_digest(own) != description.anatomy_digest:
+        raise InputError(
+            f"{folder / WEIGHTS_NAME} does not hold the anatomy encoder that {DESCRIPTION_NAME} "
+            "names: train again"
+        )
+    return _build_anatomy_encoder(description.anatomy_encoder, own, folder)
+
+
+def _build_anatomy_encoder(
+    spec: AnatomyEncoderSpec | LevelAnatomyEncoderSpec,
+    tensors: Mapping[str, torch.Tensor],
+    folder: Path,
+) -> nn.Module:
+    # Fresh weights are drawn before they are replaced: the caller's random state must not move.
+    with torch.random.fork_rng(devices=[]):
+        network: nn.Module = build_anatomy_encoder(spec)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{folder / WEIGHTS_NAME} is damaged ({reason}): train again") from error
+    return network.eval().requires_grad_(requires_grad=False)
