@@ -13,9 +13,10 @@ import hashlib
 import logging
 from pathlib import Path
 
+import safetensors.torch
 import torch
 
-from prism_mri.models.translator import TranslatorDescription, read_translator
+from prism_mri.models.translator import TranslatorDescription
 from prism_mri.networks.registry import AnatomyEncoderSpec, DecoderSpec
 from prism_mri.simulate.anatomy import (
     Anatomy,
@@ -91,7 +92,7 @@ def main() -> None:
             decoder=DecoderSpec(),
             training=notes,
         ),
-        start=read_translator(arguments.start) if arguments.start else None,
+        start=safetensors.torch.load_file(arguments.start) if arguments.start else None,
         resume=arguments.resume,
         report=logging.getLogger("translator").info,
     )

@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from prism_mri.config import PreprocessingContract
+from prism_mri.config import MODALITIES, PreprocessingContract
 from prism_mri.errors import InputError
 from prism_mri.models.translator import (
     TranslatorDescription,
@@ -83,7 +83,7 @@ def test_two_steps_leave_a_translator_that_says_how_it_came_about(trained):
     assert {name: notes[name] for name in TINY.training} == TINY.training
     assert notes["epoch"] == outcome.best_epoch
     assert notes["validation_psnr"] == round(outcome.best_score, 3)
-    assert translator.description.contract == TINY.contract
+    assert translator.description.contracts == TINY.contracts
     assert len(lines) == 2
     assert all(term in lines[1] for term in ("intensity", "fractions", "kl", "score"))
     config = json.loads((folder / "config.json").read_text())
@@ -138,7 +138,8 @@ def test_the_shipped_translator_is_sound():
     shipped = read_translator()
     assert len(shipped.digest) == 64
     assert shipped.digest == compute_anatomy_digest(shipped.networks.anatomy_encoder.state_dict())
-    assert shipped.description.contract == PreprocessingContract()
+    known = tuple(PreprocessingContract.for_modality(modality) for modality in MODALITIES)
+    assert shipped.description.contracts == known
     assert shipped.description.training["people"]
     for name, tensor in shipped.networks.state_dict().items():
         assert tensor.dtype == torch.float32, name
@@ -270,3 +271,22 @@ def test_a_style_costs_what_it_tells_summed_over_its_numbers(pairs):
 def test_only_translator_networks_are_validated(pairs):
     with pytest.raises(TypeError, match="expected TranslatorNetworks, got Linear"):
         make_recipe(pairs).validate(torch.nn.Linear(1, 1))
+
+
+def test_training_begins_with_the_weights_that_are_given(trained, tmp_path):
+    start = safetensors.torch.load_file(trained[1])
+    still = SETTINGS.loop.model_copy(update={"learning_rate": 1e-12, "epochs": 1})
+    train_translator(
+        [make_ball("ball")],
+        [make_ball("other")],
+        tmp_path / "translator.safetensors",
+        tmp_path / "run",
+        SETTINGS.model_copy(update={"loop": still}),
+        description=TINY,
+        start=start,
+        report=lambda _: None,
+    )
+    written = safetensors.torch.load_file(tmp_path / "translator.safetensors")
+    for name, value in start.items():
+        if not name.endswith(("running_mean", "running_var")):
+            torch.testing.assert_close(written[name], value, rtol=0, atol=1e-9)

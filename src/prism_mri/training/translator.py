@@ -6,7 +6,7 @@ field. So anatomy must be what the two have in common, style what they do not, a
 fractions keep the anatomy from collapsing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +18,6 @@ from prism_mri.config import FrozenModel
 from prism_mri.losses.kl import compute_kl
 from prism_mri.losses.masked import compute_masked_l1
 from prism_mri.models.translator import (
-    Translator,
     TranslatorDescription,
     TranslatorNetworks,
     build_translator_networks,
@@ -112,7 +111,7 @@ def train_translator(
     settings: TranslatorSettings,
     *,
     description: TranslatorDescription,
-    start: Translator | None = None,
+    start: Mapping[str, torch.Tensor] | None = None,
     resume: bool = False,
     report: Report,
 ) -> Outcome:
@@ -125,7 +124,7 @@ def train_translator(
         folder: checkpoints and log.
         settings: the recipe.
         description: networks and contracts; its ``training`` notes are kept in the file.
-        start: translator of the same networks whose weights training begins with.
+        start: weights of the same networks that training begins with, by name.
         resume: continue an interrupted run.
         report: gets one line an epoch.
     """
@@ -137,7 +136,7 @@ def train_translator(
     device = select_device(settings.loop.device)
     networks = build_translator_networks(description).to(device)
     if start is not None:
-        networks.load_state_dict(start.networks.state_dict())
+        networks.load_state_dict(start)
     networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     recipe = TranslatorRecipe(networks, settings, source, validation)
 
