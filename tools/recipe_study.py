@@ -175,11 +175,15 @@ def score_row(study: Study, row: Row, sites: tuple[str, ...], seed: int) -> list
         meanings = {site: find_meaning(study, site, trained[site]) for site in sites}
     scores = []
     for person, source, scan in read_scans(study, sites):
+        tissues = encode_tissues(scan)
         for target in sites:
             encoder = trained[source].anatomy_encoder
             if row.renumber and source != target:
                 encoder = Renumbered(encoder, match_levels(meanings[source], meanings[target]))
-            scores.append(_score(study, (person, source, target), scan, trained[target], encoder))
+            drawn = draw(scan, trained[target].card, encoder, home=source == target)
+            visit = (person, source, target)
+            truth = read_acquired(study, visit, scan)
+            scores.append(_score(visit, scan, tissues, drawn, truth))
     write_whole(path, json.dumps([vars(score) for score in scores]).encode(), overwrite=True)
     return scores
 
@@ -199,13 +203,15 @@ def find(study: Study, sites: tuple[str, ...]) -> TravellingDataset:
 
 
 def _score(
-    study: Study, visit: tuple[str, str, str], scan: Scan, target: Trained, encoder: nn.Module
+    visit: tuple[str, str, str],
+    scan: Scan,
+    tissues: torch.Tensor,
+    drawn: SliceStack,
+    truth: SliceStack,
 ) -> Score:
-    person, source, site = visit
-    truth = read_acquired(study, visit, scan)
-    drawn = draw(scan, target.card, encoder, home=source == site)
     scores = compute_scores(drawn, truth, scan.mask)
-    return Score(person, source, site, scores.ssim, scores.psnr_db, is_in_order(scan, drawn))
+    order = check_tissue_order(measure_tissues(drawn, scan.mask, tissues), scan.contract.modality)
+    return Score(*visit, scores.ssim, scores.psnr_db, order is None)
 
 
 def draw(scan: Scan, card: SiteCard, encoder: nn.Module, *, home: bool) -> SliceStack:
@@ -238,10 +244,11 @@ def score_baselines(study: Study, sites: tuple[str, ...]) -> dict[str, list[Scor
     rows: dict[str, list[Score]] = {"not harmonized": [], "quantile matching": [], "oracle": []}
     sessions = find(study, sites).sessions
     for person, source, scan in read_scans(study, sites):
-        kept = scan.stack(scan.brain.volume.data)
+        kept, tissues = scan.stack(scan.brain.volume.data), encode_tissues(scan)
         for target in sites:
             if source == target:
                 continue
+            visit = (person, source, target)
             truths = sessions[person, source].truths[target]
             truth = read_truth(truths.acquired, scan)
             images = {
@@ -250,21 +257,14 @@ def score_baselines(study: Study, sites: tuple[str, ...]) -> dict[str, list[Scor
                 "oracle": read_truth(truths.clean, scan),
             }
             for name, image in images.items():
-                scores = compute_scores(image, truth, scan.mask)
-                ordered = is_in_order(scan, image)
-                rows[name].append(
-                    Score(person, source, target, scores.ssim, scores.psnr_db, ordered)
-                )
+                rows[name].append(_score(visit, scan, tissues, image, truth))
     return rows
 
 
-def is_in_order(scan: Scan, image: SliceStack) -> bool:
-    """Return whether an image shows the scan's tissues in the order of its modality."""
-    translator = read_translator()
+def encode_tissues(scan: Scan) -> torch.Tensor:
+    """Return the tissue fractions that the shipped anatomy encoder finds in the kept slices."""
     kept = scan.stack(scan.brain.volume.data)
-    fractions = encode_anatomy(kept, translator.networks.anatomy_encoder)[:, : len(TISSUES)]
-    means = measure_tissues(image, scan.mask, fractions)
-    return check_tissue_order(means, scan.contract.modality) is None
+    return encode_anatomy(kept, read_translator().networks.anatomy_encoder)[:, : len(TISSUES)]
 
 
 class Renumbered(nn.Module):
