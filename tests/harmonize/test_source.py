@@ -103,7 +103,7 @@ def test_a_paper_card_without_a_model_is_refused(
     make_model, paper_card, translator, scan, tmp_path
 ):
     card = paper_card(make_model(0)[1])
-    with pytest.raises(CompatibilityError, match=r"recipe paper, .* give it with --model") as error:
+    with pytest.raises(CompatibilityError, match=r"recipe paper, .* model with --model") as error:
         harmonize_inputs([scan], tmp_path / "out", card=card, translator=translator)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()

@@ -248,7 +248,7 @@ def test_resuming_on_other_data_or_settings_is_refused(train, prepared, tmp_path
 def test_a_model_is_not_trained_over(train, tmp_path):
     train()
     before = read_files(tmp_path / "model")
-    with pytest.raises(InputError, match=r"model holds a model already: .*pass --resume"):
+    with pytest.raises(InputError, match=r"model holds a model already: .*with --resume"):
         train(seed=7)
     assert read_files(tmp_path / "model") == before
 

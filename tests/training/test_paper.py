@@ -1,6 +1,7 @@
 """Recipe paper: what it trains on, what it leaves, and that a run can be had again."""
 
 import functools
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from prism_mri.models.style import encode_volume_style, select_style_slices
 from prism_mri.models.translator import compute_anatomy_digest
 from prism_mri.networks.registry import PAPER_SIZES
 from prism_mri.preprocessing.conform import brain_box
+from prism_mri.training.anchored import AnchoredSettings, train_anchored
 from prism_mri.training.loop import LoopSettings
 from prism_mri.training.paper import (
     ImageSet,
@@ -190,7 +192,7 @@ def test_training_ends_with_the_epoch_that_is_good_enough(trained, train, quick_
 
 def test_a_model_is_not_trained_over(trained, train):
     before = read_files(trained[0])
-    with pytest.raises(InputError, match=r"guys holds a model already: .*pass --resume"):
+    with pytest.raises(InputError, match=r"guys holds a model already: .*with --resume"):
         train(out=trained[0], seed=7)
     assert read_files(trained[0]) == before
 
@@ -392,3 +394,25 @@ def test_networks_are_only_these():
     assert {name for name, _ in PaperNetworks.named_children(make_recipe().module)} == {
         "anatomy_encoder", "style_encoder", "decoder", "projector",
     }  # fmt: skip
+
+
+def test_a_whole_model_without_a_checkpoint_is_not_resumed_into(trained, prepared, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained[0], copy)
+    (copy / "last.safetensors").unlink()
+    before = (copy / "best.safetensors").read_bytes()
+    with pytest.raises(InputError, match="whole model without a checkpoint"):
+        train_paper(prepared, copy, SHORT, resume=True, device="cpu", report=print)
+    assert (copy / "best.safetensors").read_bytes() == before
+
+
+def test_a_model_of_another_recipe_is_not_resumed_into(trained, prepared, translator):
+    with pytest.raises(InputError, match="of recipe paper, not anchored: choose another --out"):
+        train_anchored(
+            prepared,
+            trained[0],
+            AnchoredSettings(),
+            translator=translator,
+            resume=True,
+            report=print,
+        )

@@ -14,7 +14,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="harmonize images to a card's site",
         description="Run whole volumes through the shipped anatomy encoder and the card's decoder. "
         "The output has the input's grid and the target's intensity scale. No training is needed "
-        "at the source.",
+        "at the source, unless the card is of recipe paper: then --model gives the encoder.",
         epilog="For research, not for diagnosis.",
     )
     parser.add_argument(

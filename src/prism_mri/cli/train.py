@@ -6,6 +6,8 @@ from pathlib import Path
 
 from prism_mri.cli.parsing import Subparsers, parse_seed
 
+_MAX_EPOCHS = 10_000
+
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
@@ -101,8 +103,8 @@ def _collect_options(args: argparse.Namespace) -> dict[str, int]:
 
     if args.epochs is None:
         return {}
-    if args.epochs < 1:
-        raise ConfigError(f"--epochs must be at least 1, got {args.epochs}")
+    if not 1 <= args.epochs <= _MAX_EPOCHS:
+        raise ConfigError(f"--epochs must be 1 to {_MAX_EPOCHS}, got {args.epochs}")
     return {"epochs": args.epochs}
 
 

@@ -94,8 +94,8 @@ def _check_recipe(card: SiteCard, source: SourceAnatomy) -> None:
     if manifest.recipe == "paper":
         raise CompatibilityError(
             f"the card of {manifest.site} is of recipe paper, which reads anatomy from the "
-            "source's own encoder: train a model with 'prism-mri train --recipe paper' and give "
-            "it with --model"
+            f"source's own encoder, not from one of recipe {source.recipe}: train with "
+            "'prism-mri train --recipe paper' and give that model with --model"
         )
     raise CompatibilityError(
         f"--model is of recipe {source.recipe}, the card of {manifest.site} of recipe "

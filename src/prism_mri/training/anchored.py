@@ -186,7 +186,7 @@ def train_anchored(
         InputError: ``out`` holds a model already, or the data cannot be used.
         CompatibilityError: the dataset was prepared under another contract than the translator's.
     """
-    check_model_folder(out, resume=resume)
+    check_model_folder(out, recipe="anchored", resume=resume)
     dataset = read_prepared(prepared)
     if dataset.manifest.contract not in translator.description.contracts:
         raise CompatibilityError(

@@ -229,7 +229,8 @@ def _run_epoch(
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             raise InputError(
-                f"the loss is no longer finite in epoch {epoch + 1}: lower the learning rate"
+                f"the loss is no longer finite in epoch {epoch + 1}: lower the learning rate and "
+                "train into another folder"
             )
         optimizer.zero_grad(set_to_none=True)
         total.backward()

@@ -54,6 +54,8 @@ from prism_mri.training.slices import draw_window, load_slices
 _VALIDATION_BATCH = 8
 
 Weight = Annotated[float, Field(ge=0)]
+Temperature = Annotated[float, Field(ge=0.01, le=100)]
+Gamma = Annotated[float, Field(ge=0.1, le=10)]
 
 
 class PaperSettings(FrozenModel):
@@ -68,8 +70,8 @@ class PaperSettings(FrozenModel):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
     batch: Annotated[int, Field(ge=2, le=256)] = 4
     crop: Annotated[int, Field(ge=32, multiple_of=16)] | None = 96
-    """Side of the windows that are trained on, in pixels; None (TOML: leave it out) for whole
-    slices in the box of the brain."""
+    """Side of the windows that are trained on, in pixels; whole slices, in the box of the brain,
+    where that is smaller, or for None."""
     learning_rate: Positive = 4e-3
     patience: Annotated[int, Field(ge=1)] = 8
     intensity_weight: Weight = 20.0
@@ -82,9 +84,9 @@ class PaperSettings(FrozenModel):
     style_cycle_weight: Weight = 0.1
     patches: Annotated[int, Field(ge=1, le=1024)] = 32
     """Places an image that the contrastive loss asks for."""
-    nce_temperature: Positive = 0.07
-    gumbel_temperature: Positive = 1.0
-    gammas: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=8)] = (0.5, 1.5)
+    nce_temperature: Temperature = 0.07
+    gumbel_temperature: Temperature = 1.0
+    gammas: Annotated[tuple[Gamma, ...], Field(min_length=1, max_length=8)] = (0.5, 1.5)
     """Exponents of the altered copies."""
     max_steps_per_epoch: Annotated[int, Field(ge=1)] = 25
     validation_slices: Annotated[int, Field(ge=1)] = 64
@@ -283,7 +285,7 @@ def train_paper(
     Raises:
         InputError: ``out`` holds a model already, or the data cannot be used.
     """
-    check_model_folder(out, resume=resume)
+    check_model_folder(out, recipe="paper", resume=resume)
     dataset = read_prepared(prepared)
     place = select_device(device)
     networks = build_paper_networks(settings, site=dataset.manifest.site, seed=seed).to(place)

@@ -14,6 +14,7 @@ from prism_mri.models.site_model import (
     DESCRIPTION_NAME,
     ModelDescription,
     ModelNetworks,
+    RecipeName,
     TrainingSummary,
     read_model,
     write_model,
@@ -21,21 +22,37 @@ from prism_mri.models.site_model import (
 from prism_mri.models.style import compute_style_prior, encode_volume_style, select_style_slices
 from prism_mri.networks.registry import AnyStyleEncoder
 from prism_mri.preprocessing.conform import brain_box
-from prism_mri.training.loop import LoopSettings, Outcome
+from prism_mri.training.loop import CHECKPOINT_NAME, LoopSettings, Outcome
 from prism_mri.types import MaskStack, SliceStack
 
 StyleSlices = tuple[SliceStack, MaskStack]
 """Slices ``(K, H, W)`` of one image, at most 16, in the box of its brain, and their masks."""
 
 
-def check_model_folder(out: Path, *, resume: bool) -> None:
+def check_model_folder(out: Path, *, recipe: RecipeName, resume: bool) -> None:
     """Refuse to train over a model.
 
     Raises:
-        InputError: the folder holds one, and no run is to be resumed.
+        InputError: the folder holds one and no run is to be resumed, or it cannot be resumed: the
+            model is of another recipe, or whole and without a checkpoint.
     """
-    if (out / DESCRIPTION_NAME).exists() and not resume:
-        raise InputError(f"{out} holds a model already: choose another folder, or pass --resume")
+    if not (out / DESCRIPTION_NAME).exists():
+        return
+    if not resume:
+        raise InputError(
+            f"{out} holds a model already: choose another --out, or go on with --resume"
+        )
+    description, _ = read_model(out)
+    if description.recipe != recipe:
+        raise InputError(
+            f"{out} holds a model of recipe {description.recipe}, not {recipe}: choose another "
+            "--out"
+        )
+    if description.complete and not (out / CHECKPOINT_NAME).exists():
+        raise InputError(
+            f"{out} holds a whole model without a checkpoint ({CHECKPOINT_NAME}) to go on from: "
+            "choose another --out"
+        )
 
 
 def describe_model(
