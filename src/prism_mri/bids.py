@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import prism_mri
+from prism_mri.config import MODALITIES
 from prism_mri.errors import BidsError, ImageError, InputError
 from prism_mri.files import explain_os_error, write_whole
 from prism_mri.volume import NIFTI_SUFFIXES, strip_nifti_suffix
@@ -118,7 +119,9 @@ class ImageRef:
         return _is_bids_name(self.path.name)
 
 
-def find_images(inputs: Sequence[Path], modality: str) -> list[ImageRef]:
+def find_images(
+    inputs: Sequence[Path], modality: str, *, choosable: bool = False
+) -> list[ImageRef]:
     """Find the images of one modality in files, folders, BIDS datasets and prepared datasets.
 
     A file is taken as it is. In folders, masks, label maps and other modalities are passed over; in
@@ -127,6 +130,7 @@ def find_images(inputs: Sequence[Path], modality: str) -> list[ImageRef]:
     Args:
         inputs: files and folders.
         modality: BIDS suffix, ``T2w``.
+        choosable: the user may choose the modality; the error then says how.
 
     Returns:
         The images, each once, in a stable order.
@@ -143,6 +147,12 @@ def find_images(inputs: Sequence[Path], modality: str) -> list[ImageRef]:
             found.setdefault(reference.path.resolve(), reference)
     if not found:
         names = ", ".join(str(path) for path in inputs)
+        others = _list_other_modalities(inputs, modality) if choosable else []
+        if others:
+            raise InputError(
+                f"no {modality} image in {names}, but {', '.join(others)};"
+                f" {_advise(modality, others[0], choosable=True)}"
+            )
         raise InputError(
             f"no {modality} image in {names}; give NIfTI files, a folder of them or a BIDS dataset"
         )
@@ -150,21 +160,26 @@ def find_images(inputs: Sequence[Path], modality: str) -> list[ImageRef]:
 
 
 def check_modality(image: Path, modality: str) -> None:
-    """Refuse an image whose name or sidecar says that it is of another modality.
+    """Refuse an image whose name or sidecar says that it is not of the modality chosen.
 
     Raises:
         BidsError: another modality is named, or the sidecar cannot be read.
     """
-    said = find_other_modality(image, modality)
+    said = find_other_modality(image, modality, choosable=True)
     if said is not None:
         raise BidsError(said)
 
 
-def find_other_modality(image: Path, modality: str) -> str | None:
+def find_other_modality(image: Path, modality: str, *, choosable: bool = False) -> str | None:
     """Return what in an image's name or sidecar says that it is of another modality, or None.
 
     The BIDS suffix or last word of the name counts, and in the sidecar ``Modality`` (MR) and the
     words of ``SeriesDescription`` and ``ProtocolName``. An image that says nothing may be of any.
+
+    Args:
+        image: NIfTI file.
+        modality: BIDS suffix that is wanted.
+        choosable: the user may choose the modality; the line then says how.
 
     Returns:
         One line with what was found, the file and what to do.
@@ -174,7 +189,8 @@ def find_other_modality(image: Path, modality: str) -> str | None:
     """
     named = find_named_modality(image.name)
     if named not in (None, modality):
-        return f"{image} is named as {named}, expected {modality}; give {modality} images"
+        advice = _advise(modality, str(named), choosable=choosable)
+        return f"{image} is named as {named}, expected {modality}; {advice}"
     sidecar = read_sidecar(image)
     kind = sidecar.get("Modality", "MR")
     if kind != "MR":
@@ -197,6 +213,22 @@ def find_named_modality(name: str) -> str | None:
         if last and last[0] in known:
             return modality
     return None
+
+
+def _advise(modality: str, found: str, *, choosable: bool) -> str:
+    """Return what to do about images that are of another modality than the one wanted."""
+    advice = f"give {modality} images"
+    known = choosable and found in MODALITIES
+    return f"{advice}, or --modality {found} for these" if known else advice
+
+
+def _list_other_modalities(inputs: Sequence[Path], modality: str) -> list[str]:
+    """Return the other modalities, of those that can be chosen, that inputs hold images of."""
+    return [
+        other
+        for other in MODALITIES
+        if other != modality and any(True for path in inputs for _ in _find_in(path, other))
+    ]
 
 
 def read_sidecar(image: Path) -> dict[str, Any]:

@@ -126,9 +126,32 @@ def test_options_that_contradict_each_other(tmp_path: Path) -> None:
     for words in (
         "--png writes slices of NIfTI images",
         "--brain-mask is for NIfTI images",
-        "one folder of PNG slices at a time, got 2",
+        "one folder of PNG slices at a time, got 2 inputs",
     ):
         assert words in str(caught.value)
     with pytest.raises(InputError, match="holds no T2w slices as PNG"):
         run(heads, tmp_path / "out", "--site", "a", "--layout", "png")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("first", ["png", "raw"])
+def test_a_folder_of_png_slices_among_others_is_not_passed_over(tmp_path: Path, first: str) -> None:
+    heads = write_head(tmp_path / "raw", 2)
+    options = ["--site", "guys", "--brain-mask", "{dir}/{stem}_mask.nii.gz"]
+    assert run(heads, tmp_path / "png", *options, "--png") == 0
+    inputs = sorted([heads, tmp_path / "png"], reverse=first == "raw")
+    with pytest.raises(ConfigError, match="one folder of PNG slices at a time, got 2 inputs"):
+        run(*inputs, tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_another_modality_name_the_option(tmp_path: Path) -> None:
+    heads = write_head(tmp_path / "raw", 1)
+    named = heads / "sub-1_T1w.nii.gz"
+    (heads / "p0.nii.gz").rename(named)
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=r"or --modality T1w for these$") as caught:
+        run(heads, out, "--site", "guys")
+    assert f"no T2w image in {heads}, but T1w; " in str(caught.value)
+    with pytest.raises(InputError, match="expected T2w; give T2w images, or --modality T1w for"):
+        run(named, out, "--site", "guys")

@@ -194,6 +194,20 @@ def test_what_makes_the_numbers_doubtful_is_said(world, make_model, translator, 
     assert alone.warnings[-1] == "the slices are of the one person that the model was trained on"
 
 
+def test_a_slice_that_is_trained_on_is_called_so(png_site, make_model, translator, tmp_path):
+    model, _ = make_model("paper")
+    png = tmp_path / "png"
+    for person in ("1", "2"):
+        (png / "train" / person / f"IXI-Guys-{person}-T2_stripped.png").unlink()
+    prepare_png_site(png, tmp_path / "one", site="guys", contract=CONTRACT)
+    (warning,) = evaluate_reconstruction(
+        tmp_path / "one", model, translator=translator, split="validation"
+    ).warnings
+    assert warning.startswith("the model is validated on the slice that it trains on, which says")
+    tested = evaluate_reconstruction(tmp_path / "one", model, translator=translator)
+    assert (tested.split, tested.warnings) == ("test", ())
+
+
 # --- what must fail -------------------------------------------------------------------------------
 
 

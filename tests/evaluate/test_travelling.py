@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -286,3 +287,49 @@ def test_cards_of_other_preprocessing_are_not_mixed(world, tmp_path):
     cards = {"guys": world.cards["guys"], "hh": type(card)(other, *parts)}
     with pytest.raises(InputError, match="differ in preprocessing"):
         evaluate(world, tmp_path / "results", cards=cards)
+
+
+def change_card(card, **fields):
+    return replace(card, manifest=card.manifest.model_copy(update=fields))
+
+
+def test_a_card_whose_anatomy_encoder_stays_at_its_site_is_refused(world, harmonize_by, tmp_path):
+    harmonize_by()
+    cards = world.cards | {"hh": change_card(world.cards["hh"], recipe="paper")}
+    with pytest.raises(
+        CompatibilityError, match=r"hh \(recipe paper\) stays at its site"
+    ) as caught:
+        evaluate(world, tmp_path / "results", cards=cards)
+    assert "guys" not in str(caught.value)
+    assert "compare recipes with tools/table_recipes.py" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"modality": "PDw"},
+            "is prepared as PDw, the card of hh asks for T2w: prepare that site's T2w images",
+        ),
+        (
+            {"intensity_value": 0.5},
+            "is prepared as T2w, the card of hh asks for T2w with another grid or intensity: prep",
+        ),
+    ],
+)
+def test_a_site_prepared_otherwise_than_its_card_is_refused(
+    world, harmonize_by, tmp_path, changes, words
+):
+    harmonize_by()
+    folder = shutil.copytree(world.prepared["hh"], tmp_path / "hh")
+    manifest = json.loads((folder / "prepared.json").read_text())
+    manifest["contract"] |= changes
+    (folder / "prepared.json").write_text(json.dumps(manifest))
+    prepared = world.prepared | {"hh": folder}
+    with pytest.raises(CompatibilityError, match=words) as caught:
+        evaluate(world, tmp_path / "results", prepared=prepared)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "results").exists()

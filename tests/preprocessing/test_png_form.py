@@ -202,6 +202,16 @@ def test_a_middle_slice_with_little_brain_is_refused(write_people):
         find_middle_slice(hollow)
 
 
+def test_an_image_whose_scale_could_not_be_read_back_is_refused(write_people, tmp_path):
+    raw = write_people(2)
+    path = raw / "sub-01" / "anat" / "sub-01_T2w.nii.gz"
+    volume = read_volume(path)
+    write_volume(path, volume.data * np.float32(1e-20), volume, overwrite=True)
+    with pytest.raises(InputError, match=r"sub-01_T2w.*of the order of .*expected 1e-12 to 1e\+12"):
+        write(raw, tmp_path / "png")
+    assert not (tmp_path / "png").exists()
+
+
 def test_only_folders_of_this_kind_are_replaced(write_people, tmp_path):
     raw = write_people(1)
     write(raw, tmp_path / "png")

@@ -241,7 +241,8 @@ def test_one_person_to_train_on_validates_on_the_same_slice(tmp_path, caplog):
     manifest = prepare(tmp_path / "in", tmp_path / "out")
     assert manifest.held_out == "slices"
     assert manifest.images[0].train_slices == manifest.images[0].validation_slices == (0,)
-    assert "one person only" in caplog.text
+    assert "one person only: validated on the slice that it trains on, which says" in caplog.text
+    assert "held-out" not in caplog.text
 
 
 # --- what must fail -------------------------------------------------------------------------------
@@ -351,6 +352,38 @@ def test_damaged_folders_of_our_own_form(own, tmp_path):
     change(own, image={"native_per_grey": -1}, seed="x")
     with pytest.raises(InputError, match=r"dataset\.json is not valid: .*seed.*; write the folder"):
         prepare(own, tmp_path / "out", contract=OWN)
+    assert not (tmp_path / "out").exists()
+
+
+def test_slices_of_another_site_are_refused(own, tmp_path):
+    with pytest.raises(
+        InputError, match="slices of site guys, expected hh; pass --site g"
+    ) as caught:
+        prepare(own, tmp_path / "out", contract=OWN, site="hh")
+    assert str(caught.value).count(str(own)) == 1
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("field", ["scale", "native_per_grey"])
+@pytest.mark.parametrize("value", [1e-30, 1e30])
+def test_scales_that_no_scanner_gives_are_refused(own, tmp_path, field, value):
+    change(own, image={field: value})
+    words = rf"images\.0\.{field}: .*{value:g} is out of range, expected 1e-12 to 1e\+12; write"
+    with pytest.raises(InputError, match=words.replace("e+30", r"e\+30")) as caught:
+        prepare(own, tmp_path / "out", contract=OWN)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["train/sub-00/{name}", "test/elsewhere/{name}"])
+def test_an_image_listed_twice_is_refused(own, tmp_path, path):
+    content = json.loads((own / "dataset.json").read_text())
+    name = Path(content["images"][0]["image"]).name
+    again = content["images"][0] | {"image": path.format(name=name)}
+    change(own, images=[*content["images"], again])
+    with pytest.raises(InputError, match=rf"is not valid: .*lists {name} more than once") as caught:
+        prepare(own, tmp_path / "out", contract=OWN)
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 

@@ -1,6 +1,7 @@
 """The page: what it says, and that it needs nothing but itself."""
 
 import base64
+import json
 import re
 import struct
 from html.parser import HTMLParser
@@ -170,3 +171,13 @@ def test_results_of_another_version_are_refused(results_folder, tmp_path):
     path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
     with pytest.raises(InputError, match="schema_version"):
         write_report(results_folder, tmp_path / "report.html")
+
+
+def test_results_of_another_evaluation_are_refused_in_one_line(results_folder, tmp_path):
+    content = {"kind": "reconstruction", "schema_version": 1, "scores": []}
+    (results_folder / "results.json").write_text(json.dumps(content))
+    words = "results of 'evaluate reconstruction'; report takes results of 'evaluate travelling'"
+    with pytest.raises(InputError, match=words) as caught:
+        write_report(results_folder, tmp_path / "page.html")
+    assert "\n" not in str(caught.value)
+    assert "extra" not in str(caught.value).lower()

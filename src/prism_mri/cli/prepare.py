@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from prism_mri.preprocessing.png_layout import is_png_layout
 
     reads_png = args.layout == "png" or (
-        args.layout == "auto" and len(args.inputs) == 1 and is_png_layout(args.inputs[0])
+        args.layout == "auto" and any(is_png_layout(path) for path in args.inputs)
     )
     _check_options(args, reads_png=reads_png)
     if reads_png:
@@ -98,7 +98,7 @@ def _check_options(args: argparse.Namespace, *, reads_png: bool) -> None:
     if reads_png and args.brain_mask is not None:
         problems.append("--brain-mask is for NIfTI images, but INPUT holds PNG slices")
     if reads_png and len(args.inputs) > 1:
-        problems.append(f"one folder of PNG slices at a time, got {len(args.inputs)}")
+        problems.append(f"one folder of PNG slices at a time, got {len(args.inputs)} inputs")
     if not reads_png and args.pixel_mm is not None:
         problems.append("--pixel-mm is for PNG slices; NIfTI images state their voxel size")
     if problems:

@@ -48,13 +48,6 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and write the model's path to stdout."""
-    from prism_mri.data.prepared import read_prepared
-    from prism_mri.models.translator import read_translator
-    from prism_mri.training.modality import check_training_modality
-
-    check_training_modality(
-        read_prepared(args.prepared), read_translator(), any_modality=args.any_modality
-    )
     if args.recipe == "paper":
         _train_paper(args)
     else:
@@ -69,10 +62,12 @@ def _train_anchored(args: argparse.Namespace) -> None:
     from prism_mri.training.anchored import AnchoredSettings, train_anchored
 
     settings = read_config(args.config, AnchoredSettings) if args.config else AnchoredSettings()
+    settings = settings.model_copy(update=_collect_options(args))
+    _check_modality(args)
     train_anchored(
         args.prepared,
         args.out,
-        settings.model_copy(update=_collect_options(args)),
+        settings,
         translator=read_translator(),
         seed=args.seed,
         device=args.device,
@@ -86,14 +81,26 @@ def _train_paper(args: argparse.Namespace) -> None:
     from prism_mri.training.paper import PaperSettings, train_paper
 
     settings = read_config(args.config, PaperSettings) if args.config else PaperSettings()
+    settings = settings.model_copy(update=_collect_options(args))
+    _check_modality(args)
     train_paper(
         args.prepared,
         args.out,
-        settings.model_copy(update=_collect_options(args)),
+        settings,
         seed=args.seed,
         device=args.device,
         resume=args.resume,
         report=_say,
+    )
+
+
+def _check_modality(args: argparse.Namespace) -> None:
+    from prism_mri.data.prepared import read_prepared
+    from prism_mri.models.translator import read_translator
+    from prism_mri.training.modality import check_training_modality
+
+    check_training_modality(
+        read_prepared(args.prepared), read_translator(), any_modality=args.any_modality
     )
 
 

@@ -1,6 +1,7 @@
 """The results folder: results.json, scores.tsv, summary.tsv, table.md and panels.npz."""
 
 import io
+import json
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -78,11 +79,13 @@ def read_results(folder: Path) -> TravellingResults:
     """Read results.json of an evaluation.
 
     Raises:
-        InputError: the folder holds no results, or damaged ones.
+        InputError: the folder holds no results, those of another evaluation, or damaged ones.
     """
     path = folder / RESULTS_NAME
     try:
-        return TravellingResults.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        _check_kind(path, content)
+        return TravellingResults.model_validate_json(content)
     except OSError as problem:
         reason = explain_os_error(problem)
         raise InputError(
@@ -109,6 +112,19 @@ def read_panels(folder: Path) -> dict[str, Float32[np.ndarray, "_H _W"]]:
         raise InputError(
             f"cannot read pictures from {path}: {error}; run 'prism-mri evaluate' again"
         ) from error
+
+
+def _check_kind(path: Path, content: bytes) -> None:
+    """Refuse results that another evaluation wrote; what is no JSON is left to the reader."""
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(parsed, dict) and parsed.get("kind") == "reconstruction":
+        raise InputError(
+            f"{path} holds results of 'evaluate reconstruction'; report takes results of 'evaluate"
+            f" travelling' (the table is in {path.with_name(TABLE_NAME)})"
+        )
 
 
 def _drop_old_results(folder: Path) -> None:

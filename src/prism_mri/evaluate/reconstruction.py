@@ -181,7 +181,11 @@ def _list_warnings(
         warnings.append(f"the model is of {description.site}, not of this site")
     if not description.complete:
         warnings.append("the model's training was cut short")
-    if split == "validation" and dataset.manifest.held_out == "slices":
+    shared = dataset.manifest.validated_on_training
+    if split == "validation" and shared:
+        slices = "the slice that it trains on" if shared == 1 else f"{shared} slices it trains on"
+        warnings.append(f"the model is validated on {slices}, which says nothing of any other")
+    elif split == "validation" and dataset.manifest.held_out == "slices":
         warnings.append("the slices are of the one person that the model was trained on")
     elif split == "validation":
         warnings.append("validation people were not trained on, but chose the best epoch")

@@ -11,7 +11,7 @@ from prism_mri.baselines import QuantileMatching
 from prism_mri.card import SiteCard, check_compatible
 from prism_mri.config import PreprocessingContract
 from prism_mri.data.prepared import PreparedDataset, read_prepared
-from prism_mri.errors import InputError
+from prism_mri.errors import CompatibilityError, InputError
 from prism_mri.evaluate.collect import Findings, collect_results
 from prism_mri.evaluate.dataset import TravellingDataset, find_travelling
 from prism_mri.evaluate.files import check_results_folder, write_results
@@ -73,15 +73,17 @@ def evaluate_travelling(
     Raises:
         InputError: the dataset is incomplete, a site lacks its prepared dataset, the cards differ
             in preprocessing, or results stand there already.
-        CompatibilityError: a card belongs to another anatomy encoder or modality.
+        CompatibilityError: a card is of recipe ``paper``, whose anatomy encoder stays at its site,
+            belongs to another anatomy encoder or modality, or its site's prepared dataset was
+            prepared otherwise than it asks.
     """
     check_results_folder(out, overwrite=overwrite)
     contract = _check_sites(cards, prepared)
     digest = compute_anatomy_digest(anatomy_encoder.state_dict())
     for card in cards.values():
         check_compatible(card, digest, contract.modality)
+    sites = {site: _read_site(prepared[site], card) for site, card in cards.items()}
     travelling = find_travelling(dataset, targets=tuple(cards), modality=contract.modality)
-    sites = {site: read_prepared(prepared[site]) for site in cards}
     targets = {site: Target(cards[site], _fit_quantiles(sites[site])) for site in cards}
     findings = Findings()
     visits = list(_plan_visits(travelling, tuple(cards)))
@@ -112,6 +114,7 @@ def _check_sites(
             f"no prepared dataset of {', '.join(missing)}; pass the folders that "
             "'prism-mri prepare' made with --prepared"
         )
+    _check_recipes(cards)
     contracts = {site: card.manifest.contract for site, card in cards.items()}
     first, *others = contracts.values()
     if any(other != first for other in others):
@@ -119,6 +122,35 @@ def _check_sites(
             f"the cards of {', '.join(contracts)} differ in preprocessing; evaluate them one by one"
         )
     return first
+
+
+def _check_recipes(cards: Mapping[str, SiteCard]) -> None:
+    """Refuse cards whose decoder draws from anatomy that only their own site's encoder gives."""
+    others = {
+        site: card.manifest.recipe
+        for site, card in cards.items()
+        if card.manifest.recipe != "anchored"
+    }
+    if others:
+        named = ", ".join(f"{site} (recipe {recipe})" for site, recipe in others.items())
+        raise CompatibilityError(
+            f"the anatomy encoder of {named} stays at its site, so the card cannot be evaluated"
+            " here: give cards of recipe anchored, or compare recipes with tools/table_recipes.py"
+        )
+
+
+def _read_site(folder: Path, card: SiteCard) -> PreparedDataset:
+    """Read a site's prepared dataset, which must be prepared as its card asks."""
+    site, wanted = read_prepared(folder), card.manifest.contract
+    found = site.manifest.contract
+    if found != wanted:
+        same = " with another grid or intensity" if found.modality == wanted.modality else ""
+        raise CompatibilityError(
+            f"{folder} is prepared as {found.modality}, the card of {card.manifest.site} asks for"
+            f" {wanted.modality}{same}: prepare that site's {wanted.modality} images as the card"
+            f" asks, or give its card for what {folder.name} holds"
+        )
+    return site
 
 
 def _fit_quantiles(site: PreparedDataset) -> QuantileMatching:

@@ -47,3 +47,10 @@ class PreparedManifest(FrozenModel):
     software: str
     """Version of PRISM that prepared it."""
     images: Annotated[tuple[PreparedImageEntry, ...], Field(min_length=1)]
+
+    @property
+    def validated_on_training(self) -> int:
+        """How many slices are trained on and validated on: of one person with nothing to spare."""
+        return sum(
+            len(set(entry.train_slices) & set(entry.validation_slices)) for entry in self.images
+        )

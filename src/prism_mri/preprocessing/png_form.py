@@ -29,6 +29,7 @@ from prism_mri.preprocessing.png import to_pixels, write_grey_png
 from prism_mri.preprocessing.png_manifest import (
     GAMMAS,
     PNG_MANIFEST,
+    UNITS_RANGE,
     PngEntry,
     PngGammaCopy,
     PngManifest,
@@ -141,6 +142,7 @@ def _write_images(
         try:
             brain = prepare_image(image, contract, brain_mask)
             middle = find_middle_slice(brain)
+            _check_units(brain)
         except InputError as problem:
             text = str(problem)
             problems.append(text if str(image.path) in text else f"{image.path}: {text}")
@@ -155,6 +157,23 @@ def _write_images(
     return entries
 
 
+def _check_units(brain: PreparedBrain) -> None:
+    """Refuse what the reader would refuse: grey values of a scale that no scanner gives."""
+    scale, (low, high) = brain.conformed.scale, UNITS_RANGE
+    units = (scale, _find_white(brain) * scale / 255)
+    if not (low <= min(units) and max(units) <= high):
+        raise ImageError(
+            f"its intensities are of the order of {scale:g}, expected {low:g} to {high:g}; rescale"
+            " the image"
+        )
+
+
+def _find_white(brain: PreparedBrain) -> float:
+    """Return what is drawn as 255, in the prepared scale."""
+    conformed = brain.conformed
+    return float(np.percentile(conformed.slices[conformed.mask], WHITE_PERCENTILE))
+
+
 def _write_slice(
     image: ImageRef,
     brain: PreparedBrain,
@@ -164,7 +183,7 @@ def _write_slice(
     split: PngSplit,
 ) -> PngEntry:
     conformed = brain.conformed
-    white = float(np.percentile(conformed.slices[conformed.mask], WHITE_PERCENTILE))
+    white = _find_white(brain)
     plane, mask = conformed.slices[middle], conformed.mask[middle]
     fractions = to_pixels(np.minimum(plane / np.float32(white), np.float32(1)))
     image_path = _png_path(image, split, suffix=modality)

@@ -65,7 +65,11 @@ def is_png_layout(folder: Path) -> bool:
 
 
 def find_png_scans(
-    folder: Path, contract: PreprocessingContract, pixel_mm: float | None = None
+    folder: Path,
+    contract: PreprocessingContract,
+    pixel_mm: float | None = None,
+    *,
+    site: str | None = None,
 ) -> tuple[list[PngScan], list[str]]:
     """Find the images of a folder in either form.
 
@@ -73,13 +77,15 @@ def find_png_scans(
         folder: with ``dataset.json``, or with ``train`` and ``test``.
         contract: modality that is wanted, and intensities that it is to be brought to.
         pixel_mm: pixel size of the published form; None for 1 mm.
+        site: what ``dataset.json`` must say; None for any site.
 
     Returns:
         The images in a stable order, and what is wrong with the folder, one line each.
 
     Raises:
         ConfigError: the pixel size is not positive, or given where the folder states its own.
-        InputError: the folder has neither form, or ``dataset.json`` is not valid.
+        InputError: the folder has neither form, or ``dataset.json`` is not valid or says another
+            modality or site.
     """
     if pixel_mm is not None and not 0 < pixel_mm <= 100:
         raise ConfigError(f"pixel size {pixel_mm:g} mm is out of range; choose above 0, up to 100")
@@ -88,7 +94,7 @@ def find_png_scans(
     if is_png_form(folder):
         if pixel_mm is not None:
             raise ConfigError(f"{folder / PNG_MANIFEST} states the pixel size; omit --pixel-mm")
-        scans = list(_read_own_form(folder, contract))
+        scans = list(_read_own_form(folder, contract, site))
     else:
         scans = list(_find_published(folder, contract.modality, pixel_mm or DEFAULT_PIXEL_MM))
     if not scans:
@@ -125,20 +131,19 @@ def read_png_brain(scan: PngScan) -> tuple[Volume, MaskArray]:
     return Volume(plane[:, :, None], affine), from_pixels(inside)[:, :, None]
 
 
-def _read_own_form(folder: Path, contract: PreprocessingContract) -> Iterator[PngScan]:
-    path = folder / PNG_MANIFEST
-    try:
-        manifest = PngManifest.model_validate_json(path.read_bytes())
-    except OSError as problem:
-        raise InputError(f"cannot read {path}: {explain_os_error(problem)}") from problem
-    except ValidationError as problem:
-        raise InputError(
-            f"{path} is not valid: {describe_validation_error(problem)}; write the folder again"
-        ) from problem
+def _read_own_form(
+    folder: Path, contract: PreprocessingContract, site: str | None
+) -> Iterator[PngScan]:
+    manifest = _read_png_manifest(folder)
     if manifest.contract.modality != contract.modality:
         raise InputError(
             f"{folder} holds {manifest.contract.modality}, expected {contract.modality}; pass"
             f" --modality {manifest.contract.modality}"
+        )
+    if site not in (None, manifest.site):
+        raise InputError(
+            f"{folder} holds slices of site {manifest.site}, expected {site}; pass"
+            f" --site {manifest.site}, or give the folder of {site}"
         )
     # The volume's own scale holds only for the statistic that it was measured by.
     known = all(
@@ -154,6 +159,18 @@ def _read_own_form(folder: Path, contract: PreprocessingContract) -> Iterator[Pn
             native_per_grey=entry.native_per_grey,
             scale=entry.scale if known else None,
         )
+
+
+def _read_png_manifest(folder: Path) -> PngManifest:
+    path = folder / PNG_MANIFEST
+    try:
+        return PngManifest.model_validate_json(path.read_bytes())
+    except OSError as problem:
+        raise InputError(f"cannot read {path}: {explain_os_error(problem)}") from problem
+    except ValidationError as problem:
+        raise InputError(
+            f"{path} is not valid: {describe_validation_error(problem)}; write the folder again"
+        ) from problem
 
 
 def _own_reference(folder: Path, relative: str) -> ImageRef:

@@ -1,10 +1,11 @@
 """What ``dataset.json`` says of a folder of slices as PNG."""
 
 import json
-from pathlib import Path
+from collections import Counter
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from prism_mri.config import FrozenModel, Positive, PreprocessingContract
 from prism_mri.preprocessing.manifest import SITE_PATTERN, SliceIndex
@@ -15,6 +16,18 @@ GAMMAS: Final = (0.5, 1.5)
 """Exponents of the copies beside every image."""
 
 PngSplit = Literal["train", "test"]
+UNITS_RANGE: Final = (1e-12, 1e12)
+
+
+def _check_units(value: float) -> float:
+    low, high = UNITS_RANGE
+    if not low <= value <= high:
+        raise ValueError(f"{value:g} is out of range, expected {low:g} to {high:g}")
+    return value
+
+
+Units = Annotated[float, AfterValidator(_check_units)]
+"""Native intensity units per something; scanners stay far within, and single precision too."""
 
 
 class PngGammaCopy(FrozenModel):
@@ -40,9 +53,9 @@ class PngEntry(FrozenModel):
     """Which slice of the volume, counted from inferior."""
     spacing_mm: tuple[Positive, Positive, Positive]
     """Pixel size left-right and posterior-anterior, and distance of the volume's slices."""
-    native_per_grey: Positive
+    native_per_grey: Units
     """Native intensity units per grey value: multiply the image by it to undo its scaling."""
-    scale: Positive
+    scale: Units
     """Native intensity units per 1.0 of the prepared scale, from the whole volume."""
     clipped: Annotated[int, Field(ge=0)]
     """Pixels that were brighter than white and are 255 now."""
@@ -64,6 +77,15 @@ class PngManifest(FrozenModel):
     software: str
     """Version of PRISM that wrote it."""
     images: Annotated[tuple[PngEntry, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check_images_differ(self) -> "PngManifest":
+        # By name: folders say only the split and the person, and the name says the person too.
+        names = Counter(PurePosixPath(entry.image).name for entry in self.images)
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise ValueError(f"images lists {', '.join(twice)} more than once")
+        return self
 
 
 def is_png_form(folder: Path) -> bool:

@@ -102,7 +102,7 @@ def prepare_site(
     images = find_raw_images(inputs, contract.modality)
     if brain_mask is not None:
         resolve_mask_path(brain_mask, images[0])
-    held_out = draw_validation([image.subject for image in images], validation_fraction, seed)
+    held_out = draw_held_out([image.subject for image in images], validation_fraction, seed)
     with build_folder(out) as folder:
         entries = _write_images(images, folder, contract, brain_mask, held_out, progress)
         manifest = PreparedManifest(
@@ -115,6 +115,7 @@ def prepare_site(
             software=prism_mri.__version__,
             images=tuple(entries),
         )
+        warn_of_one_person(manifest)
         raw = inputs[0] if len(inputs) == 1 and is_bids_dataset(inputs[0]) else None
         write_prepared_tables(folder, manifest, raw)
     return manifest
@@ -142,7 +143,7 @@ def find_raw_images(inputs: Sequence[Path], modality: str) -> list[ImageRef]:
     if prepared:
         # Preparing it again would resample it twice.
         raise InputError(f"{', '.join(prepared)} is prepared already; give the original images")
-    images = find_images(inputs, modality)
+    images = find_images(inputs, modality, choosable=True)
     _check_names_differ(images, modality)
     if not all(image.is_bids for image in images):
         logger.warning(
@@ -217,12 +218,16 @@ def _check_names_differ(images: Sequence[ImageRef], modality: str) -> None:
         )
 
 
-def draw_validation(subjects: Sequence[str], fraction: float, seed: int) -> frozenset[str]:
-    """Return the people to validate on; nobody, with a warning, where there is one person only."""
-    held_out = draw_held_out(subjects, fraction, seed)
-    if not held_out:
+def warn_of_one_person(manifest: PreparedManifest) -> None:
+    """Say so where nobody is held out, and where not even a slice is."""
+    shared = manifest.validated_on_training
+    if shared:
+        slices = "the slice that it trains on" if shared == 1 else f"{shared} slices it trains on"
+        logger.warning(
+            "one person only: validated on %s, which says nothing of any other slice", slices
+        )
+    elif manifest.held_out == "slices":
         logger.warning("one person only: validating on held-out slices, which says less")
-    return held_out
 
 
 def _write_images(

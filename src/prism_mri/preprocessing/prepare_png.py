@@ -9,15 +9,15 @@ import numpy as np
 import prism_mri
 from prism_mri.config import PreprocessingContract
 from prism_mri.errors import InputError
-from prism_mri.preprocessing.dataset_folder import build_folder, check_settings
+from prism_mri.preprocessing.dataset_folder import build_folder, check_settings, draw_held_out
 from prism_mri.preprocessing.manifest import PreparedImageEntry, PreparedManifest, Split
 from prism_mri.preprocessing.png_layout import PngScan, find_png_scans, read_png_brain
 from prism_mri.preprocessing.prepare import (
     PreparedBrain,
     check_prepared_out,
     conform_brain,
-    draw_validation,
     split_slices,
+    warn_of_one_person,
     write_prepared_image,
     write_prepared_tables,
 )
@@ -62,18 +62,18 @@ def prepare_png_site(
 
     Raises:
         ConfigError: site name, fraction or pixel size are out of range.
-        InputError: the folder or one or more images cannot be used (all are named), ``out`` exists,
-            or cannot be written.
+        InputError: the folder or one or more images cannot be used (all are named), the folder says
+            that it is of another site, ``out`` exists, or cannot be written.
     """
     check_settings(site, validation_fraction)
     check_prepared_out(out, overwrite=overwrite)
-    scans, problems = find_png_scans(folder, contract, pixel_mm)
+    scans, problems = find_png_scans(folder, contract, pixel_mm, site=site)
     people = sorted({scan.image.subject for scan in scans})
     with build_folder(out) as temporary:
         brains = _read_all(scans, contract, problems, progress)
         _warn_if_sideways(brains)
         trained = [scan.image.subject for scan in scans if scan.split == "train"]
-        held_out = draw_validation(trained, validation_fraction, seed)
+        held_out = draw_held_out(trained, validation_fraction, seed)
         entries = [
             _write(scan, brain, temporary, contract.modality, held_out)
             for scan, brain in zip(scans, brains, strict=True)
@@ -88,6 +88,7 @@ def prepare_png_site(
             software=prism_mri.__version__,
             images=tuple(entries),
         )
+        warn_of_one_person(manifest)
         write_prepared_tables(temporary, manifest, None)
     return manifest
 
