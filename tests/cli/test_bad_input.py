@@ -270,7 +270,7 @@ def test_train_refuses_what_is_not_prepared(refused, tmp_path, out):
     assert f"{tmp_path} is no prepared dataset" in line
     assert "prism-mri prepare" in line
     line = refused("train", tmp_path, "--out", out / "model", "--epochs", 0)
-    assert "--epochs must be at least 1, got 0" in line
+    assert "--epochs must be 1 to 10000, got 0" in line
     config = tmp_path / "recipe.toml"
     config.write_text("epochs = 0\nspeed = 3\n")
     line = refused("train", tmp_path, "--out", out / "model", "--config", config)
