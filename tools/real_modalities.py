@@ -18,12 +18,14 @@ import torch
 from prism_mri.card import SiteCard, read_card
 from prism_mri.harmonize import HarmonizeOptions, harmonize_inputs
 from prism_mri.harmonize.volume import encode_anatomy
+from prism_mri.harmonize.warn import compute_self_correlation
 from prism_mri.models.tissue_order import TissueMeans, check_tissue_order, measure_tissues
 from prism_mri.models.translator import Translator, read_translator
 from prism_mri.preprocessing.conform import brain_box, conform
 from prism_mri.preprocessing.orient import orient_brain
 from prism_mri.volume import Volume, read_mask, read_volume, resample_to, write_volume
 
+_HEAD = "| scan | CSF / GM / WM before | after | order | own decoding |\n|---|---|---|---|---|\n"
 _WORDS = {"T1w": "T1W", "T2w": "T2W", "FLAIR": "FLAIR"}
 
 
@@ -38,8 +40,11 @@ def carry_mask(patient: Path, study: int, scan: Volume, out: Path) -> Path:
 
 def measure(
     scan: Volume, result: Volume, mask_path: Path, card: SiteCard, translator: Translator
-) -> tuple[TissueMeans, TissueMeans]:
-    """Return tissue medians of a scan and of its harmonized volume, in the prepared scale."""
+) -> tuple[TissueMeans, TissueMeans, float]:
+    """Return tissue medians of a scan and of its harmonized volume, in the prepared scale.
+
+    And how well anatomy and style explain the scan: its correlation with its own decoding.
+    """
     mask = read_mask(mask_path, scan)
     contract = card.manifest.contract
     conformed = []
@@ -51,8 +56,12 @@ def measure(
         np.ascontiguousarray(stack[box])
         for stack in (conformed[0].slices, conformed[1].slices, conformed[0].mask)
     )
-    fractions = encode_anatomy(before, translator.networks.anatomy_encoder)
-    return measure_tissues(before, inside, fractions), measure_tissues(after, inside, fractions)
+    anatomy = encode_anatomy(before, translator.networks.anatomy_encoder)
+    return (
+        measure_tissues(before, inside, anatomy),
+        measure_tissues(after, inside, anatomy),
+        compute_self_correlation(before, inside, anatomy, card),
+    )
 
 
 def main() -> None:
@@ -67,7 +76,7 @@ def main() -> None:
     torch.set_num_threads(2)
     arguments.out.mkdir(parents=True, exist_ok=True)
     translator = read_translator()
-    sys.stdout.write("| scan | CSF / GM / WM before | after | order |\n|---|---|---|---|\n")
+    sys.stdout.write(_HEAD)
     for card in (read_card(path, allow_unsigned=True) for path in arguments.cards):
         modality = card.manifest.modality
         for study in (1, 2):
@@ -79,10 +88,11 @@ def main() -> None:
             (written,) = harmonize_inputs(
                 [path], arguments.out, card=card, translator=translator, options=options
             )
-            pair = measure(scan, read_volume(written), mask, card, translator)
-            before, after = (f"{m.csf:.2f} / {m.gm:.2f} / {m.wm:.2f}" for m in pair)
-            order = check_tissue_order(pair[1], modality) or "right"
-            sys.stdout.write(f"| study {study} {modality} | {before} | {after} | {order} |\n")
+            *means, correlation = measure(scan, read_volume(written), mask, card, translator)
+            before, after = (f"{m.csf:.2f} / {m.gm:.2f} / {m.wm:.2f}" for m in means)
+            order = check_tissue_order(means[1], modality) or "right"
+            cells = (f"study {study} {modality}", before, after, order, f"{correlation:.2f}")
+            sys.stdout.write(f"| {' | '.join(cells)} |\n")
 
 
 if __name__ == "__main__":
