@@ -246,7 +246,8 @@ def test_a_real_scan_keeps_its_geometry_and_gets_an_intensity_everywhere_in_the_
     for field in ("sform_code", "qform_code", "xyzt_units", "pixdim"):
         np.testing.assert_array_equal(result.header[field], source.header[field])
     assert (result.data[~real.mask] == 0).all()
-    assert (result.data[real.mask] > 0).mean() > 0.999
+    # The mask reaches beyond the brain here and there, over what is dark.
+    assert (result.data[real.mask] > 0).mean() > 0.99
 
 
 def test_a_real_scan_stays_a_t2w_image(real):

@@ -69,3 +69,10 @@ def test_many_images_are_sampled(dataset, translator, look, monkeypatch):
     monkeypatch.setattr(modality, "MAX_IMAGES", 2)
     check_training_modality(dataset, translator)
     assert len(measured) == 2
+
+
+def test_slices_too_thick_to_tell_are_left_out(dataset, translator, look, monkeypatch):
+    measured = look(T1W)
+    monkeypatch.setattr(modality, "RELIABLE_SLICE_MM", 1.0)
+    check_training_modality(dataset, translator)
+    assert measured == []

@@ -55,6 +55,8 @@ RIM_PIXELS: Final = 3
 Masks take in some dark dura and bone, which looks like fluid on T1w and FLAIR: with the rim, fluid
 over grey matter on a real T2w was 0.59 instead of 1.71.
 """
+RELIABLE_SLICE_MM: Final = 6.0
+"""Thicker slices mix tissues so much that their order proves nothing: it is warned of only."""
 MIN_SHARE: Final = 0.02
 """A tissue with a smaller share of the brain is not compared: what it shows says nothing."""
 

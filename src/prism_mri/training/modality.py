@@ -10,7 +10,11 @@ import torch
 from prism_mri.data.prepared import PreparedDataset, PreparedImage
 from prism_mri.errors import InputError
 from prism_mri.models.style import select_style_slices
-from prism_mri.models.tissue_order import check_tissue_order, measure_tissues
+from prism_mri.models.tissue_order import (
+    RELIABLE_SLICE_MM,
+    check_tissue_order,
+    measure_tissues,
+)
 from prism_mri.models.translator import Translator
 from prism_mri.preprocessing.conform import brain_box
 
@@ -25,6 +29,8 @@ def check_training_modality(
 ) -> None:
     """Refuse a dataset most of whose images look like another modality.
 
+    Slices thicker than 6 mm prove nothing and are left out.
+
     Args:
         dataset: prepared site, of either recipe.
         translator: its anatomy encoder tells tissues apart.
@@ -34,7 +40,13 @@ def check_training_modality(
         InputError: more than half of the images looked at are not in the modality's order.
     """
     modality = dataset.manifest.contract.modality
-    images = _spread(dataset.split("train"))
+    images = _spread(
+        [
+            image
+            for image in dataset.split("train")
+            if image.entry.spacing_mm[2] <= RELIABLE_SLICE_MM + 1e-3
+        ]
+    )
     found = [_check_image(image, translator, dataset) for image in images]
     doubts = [doubt for doubt in found if doubt]
     if 2 * len(doubts) <= len(found):
@@ -49,6 +61,8 @@ def check_training_modality(
 
 
 def _spread(images: Sequence[PreparedImage]) -> list[PreparedImage]:
+    if not images:
+        return []
     index = np.linspace(0, len(images) - 1, min(MAX_IMAGES, len(images))).round().astype(int)
     return [images[position] for position in index]
 
