@@ -6,6 +6,7 @@ import pytest
 
 from prism_mri.data.prepared import read_prepared
 from prism_mri.errors import InputError
+from prism_mri.models import tissue_order
 from prism_mri.models.tissue_order import TissueMeans
 from prism_mri.training import modality
 from prism_mri.training.modality import check_training_modality
@@ -73,6 +74,6 @@ def test_many_images_are_sampled(dataset, translator, look, monkeypatch):
 
 def test_slices_too_thick_to_tell_are_left_out(dataset, translator, look, monkeypatch):
     measured = look(T1W)
-    monkeypatch.setattr(modality, "RELIABLE_SLICE_MM", 1.0)
+    monkeypatch.setattr(tissue_order, "RELIABLE_SLICE_MM", 1.0)
     check_training_modality(dataset, translator)
     assert measured == []

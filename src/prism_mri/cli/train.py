@@ -3,8 +3,12 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prism_mri.cli.parsing import Subparsers, parse_seed
+
+if TYPE_CHECKING:
+    from prism_mri.models.translator import Translator
 
 _MAX_EPOCHS = 10_000
 
@@ -63,12 +67,13 @@ def _train_anchored(args: argparse.Namespace) -> None:
 
     settings = read_config(args.config, AnchoredSettings) if args.config else AnchoredSettings()
     settings = settings.model_copy(update=_collect_options(args))
-    _check_modality(args)
+    translator = read_translator()
+    _check_modality(args, translator)
     train_anchored(
         args.prepared,
         args.out,
         settings,
-        translator=read_translator(),
+        translator=translator,
         seed=args.seed,
         device=args.device,
         resume=args.resume,
@@ -78,11 +83,12 @@ def _train_anchored(args: argparse.Namespace) -> None:
 
 def _train_paper(args: argparse.Namespace) -> None:
     from prism_mri.config import read_config
+    from prism_mri.models.translator import read_translator
     from prism_mri.training.paper import PaperSettings, train_paper
 
     settings = read_config(args.config, PaperSettings) if args.config else PaperSettings()
     settings = settings.model_copy(update=_collect_options(args))
-    _check_modality(args)
+    _check_modality(args, read_translator())
     train_paper(
         args.prepared,
         args.out,
@@ -94,13 +100,12 @@ def _train_paper(args: argparse.Namespace) -> None:
     )
 
 
-def _check_modality(args: argparse.Namespace) -> None:
+def _check_modality(args: argparse.Namespace, translator: "Translator") -> None:
     from prism_mri.data.prepared import read_prepared
-    from prism_mri.models.translator import read_translator
     from prism_mri.training.modality import check_training_modality
 
     check_training_modality(
-        read_prepared(args.prepared), read_translator(), any_modality=args.any_modality
+        read_prepared(args.prepared), translator, any_modality=args.any_modality
     )
 
 

@@ -1,6 +1,5 @@
 """A site's own networks, and the slices that they draw again from anatomy and one style."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from prism_mri.errors import InputError
 from prism_mri.harmonize.volume import decode_slices, encode_anatomy
-from prism_mri.models.site_model import WEIGHTS_NAME, read_anatomy_encoder, read_model
+from prism_mri.models.site_model import find_anatomy_encoder, load_part, read_model
 from prism_mri.models.style import encode_volume_style, select_style_slices
 from prism_mri.models.translator import Translator
 from prism_mri.networks.registry import (
@@ -47,9 +45,11 @@ def read_site_networks(model: Path, translator: Translator) -> SiteNetworks:
     with torch.random.fork_rng(devices=[]):
         style_encoder = build_style_encoder(description.style_encoder)
         decoder = build_decoder(description.decoder)
-    _fill(style_encoder, "style_encoder.", tensors, model)
-    _fill(decoder, "decoder.", tensors, model)
-    return SiteNetworks(read_anatomy_encoder(model, translator), style_encoder, decoder)
+    load_part(style_encoder, "style_encoder.", tensors, model)
+    load_part(decoder, "decoder.", tensors, model)
+    return SiteNetworks(
+        find_anatomy_encoder(description, tensors, translator, model), style_encoder, decoder
+    )
 
 
 def redraw_brain(slices: SliceStack, mask: MaskStack, networks: SiteNetworks) -> SliceStack:
@@ -97,15 +97,3 @@ def _read_style(
     return encode_volume_style(
         source[chosen], inside[chosen], anatomy[chosen], networks.style_encoder
     )
-
-
-def _fill(
-    network: nn.Module, prefix: str, tensors: Mapping[str, torch.Tensor], model: Path
-) -> None:
-    own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-    try:
-        network.load_state_dict(own)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{model / WEIGHTS_NAME} is damaged ({reason}): train again") from error
-    network.eval().requires_grad_(requires_grad=False)

@@ -8,7 +8,7 @@ from torch import nn
 from prism_mri.card import SiteCard, check_compatible
 from prism_mri.config import Modality, PreprocessingContract
 from prism_mri.errors import CompatibilityError
-from prism_mri.models.site_model import RecipeName, read_anatomy_encoder, read_model
+from prism_mri.models.site_model import RecipeName, find_anatomy_encoder, read_model
 from prism_mri.models.translator import Translator
 
 
@@ -39,8 +39,8 @@ def read_source_anatomy(model: Path | None, translator: Translator) -> SourceAna
     """
     if model is None:
         return SourceAnatomy(translator.networks.anatomy_encoder, translator.digest, "anchored")
-    description, _ = read_model(model)
-    encoder = read_anatomy_encoder(model, translator)
+    description, tensors = read_model(model)
+    encoder = find_anatomy_encoder(description, tensors, translator, model)
     own = description.contract if description.recipe == "paper" else None
     return SourceAnatomy(encoder, description.anatomy_digest, description.recipe, own)
 

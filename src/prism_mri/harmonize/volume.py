@@ -12,7 +12,7 @@ from prism_mri.card import SiteCard
 from prism_mri.harmonize.detail import add_native_detail
 from prism_mri.harmonize.warn import check_tissues, find_warnings
 from prism_mri.models.style import encode_volume_style, select_style_slices
-from prism_mri.models.tissue_order import RELIABLE_SLICE_MM
+from prism_mri.models.tissue_order import is_order_reliable
 from prism_mri.networks.anatomy_encoder import AnatomyEncoder
 from prism_mri.networks.registry import AnyDecoder
 from prism_mri.preprocessing.conform import brain_box, conform
@@ -102,7 +102,7 @@ def harmonize_volume(
         style=chosen.numpy(),
         warnings=(*found, *tissues.warnings),
         other_modality=tissues.other_modality
-        if brain.volume.spacing_mm[2] <= RELIABLE_SLICE_MM + 1e-3
+        if is_order_reliable(brain.volume.spacing_mm[2])
         else None,
     )
 

@@ -166,37 +166,67 @@ def read_anatomy_encoder(folder: Path, translator: Translator) -> nn.Module:
         InputError: the folder holds no trained model, or a damaged one.
         CompatibilityError: the model is of recipe ``anchored`` and of another translator.
     """
-    description, tensors = read_model(folder)
+    return find_anatomy_encoder(*read_model(folder), translator, folder)
+
+
+def find_anatomy_encoder(
+    description: ModelDescription,
+    tensors: Mapping[str, torch.Tensor],
+    translator: Translator,
+    folder: Path,
+) -> nn.Module:
+    """Return the anatomy encoder of a model that has been read; see :func:`read_anatomy_encoder`.
+
+    Args:
+        description: the model's.
+        tensors: the model's.
+        translator: whose anatomy encoder a model of recipe ``anchored`` must have kept.
+        folder: where it was read from, for messages.
+    """
     if description.recipe == "anchored":
         if description.anatomy_digest != translator.digest:
             raise CompatibilityError(
                 f"{folder} was trained on another translator than this version ships: train again"
             )
         return translator.networks.anatomy_encoder
-    own = {
-        name.removeprefix(ANATOMY_PREFIX): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(ANATOMY_PREFIX)
-    }
+    own = _select(tensors, ANATOMY_PREFIX)
     if compute_anatomy_digest(own) != description.anatomy_digest:
         raise InputError(
             f"{folder / WEIGHTS_NAME} does not hold the anatomy encoder that {DESCRIPTION_NAME} "
             "names: train again"
         )
-    return _build_anatomy_encoder(description.anatomy_encoder, own, folder)
-
-
-def _build_anatomy_encoder(
-    spec: AnatomyEncoderSpec | LevelAnatomyEncoderSpec,
-    tensors: Mapping[str, torch.Tensor],
-    folder: Path,
-) -> nn.Module:
     # Fresh weights are drawn before they are replaced: the caller's random state must not move.
     with torch.random.fork_rng(devices=[]):
-        network: nn.Module = build_anatomy_encoder(spec)
+        network: nn.Module = build_anatomy_encoder(description.anatomy_encoder)
+    load_part(network, ANATOMY_PREFIX, tensors, folder)
+    return network
+
+
+def load_part(
+    network: nn.Module, prefix: str, tensors: Mapping[str, torch.Tensor], folder: Path
+) -> None:
+    """Fill one network of a model with its tensors; then it is in evaluation mode and frozen.
+
+    Args:
+        network: of the model's specification.
+        prefix: how the names of its tensors begin, ``decoder.`` for instance.
+        tensors: the model's.
+        folder: where they were read from, for messages.
+
+    Raises:
+        InputError: the tensors are not those of the network.
+    """
     try:
-        network.load_state_dict(tensors)
+        network.load_state_dict(_select(tensors, prefix))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{folder / WEIGHTS_NAME} is damaged ({reason}): train again") from error
-    return network.eval().requires_grad_(requires_grad=False)
+    network.eval().requires_grad_(requires_grad=False)
+
+
+def _select(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

@@ -123,6 +123,11 @@ def measure_tissues(slices: SliceStack, mask: MaskStack, fractions: AnatomyBatch
     return TissueMeans(csf, gm, wm, (fluid, grey, white))
 
 
+def is_order_reliable(slice_mm: float) -> bool:
+    """Return whether slices so far apart are thin enough for the order of tissues to refuse by."""
+    return slice_mm <= RELIABLE_SLICE_MM + 1e-3
+
+
 def check_tissue_order(means: TissueMeans, modality: Modality) -> str | None:
     """Return what is wrong with an image of a modality, or None where nothing is.
 

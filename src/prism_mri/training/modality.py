@@ -11,8 +11,8 @@ from prism_mri.data.prepared import PreparedDataset, PreparedImage
 from prism_mri.errors import InputError
 from prism_mri.models.style import select_style_slices
 from prism_mri.models.tissue_order import (
-    RELIABLE_SLICE_MM,
     check_tissue_order,
+    is_order_reliable,
     measure_tissues,
 )
 from prism_mri.models.translator import Translator
@@ -41,11 +41,7 @@ def check_training_modality(
     """
     modality = dataset.manifest.contract.modality
     images = _spread(
-        [
-            image
-            for image in dataset.split("train")
-            if image.entry.spacing_mm[2] <= RELIABLE_SLICE_MM + 1e-3
-        ]
+        [image for image in dataset.split("train") if is_order_reliable(image.entry.spacing_mm[2])]
     )
     found = [_check_image(image, translator, dataset) for image in images]
     doubts = [doubt for doubt in found if doubt]
@@ -61,9 +57,9 @@ def check_training_modality(
 
 
 def _spread(images: Sequence[PreparedImage]) -> list[PreparedImage]:
-    if not images:
-        return []
-    index = np.linspace(0, len(images) - 1, min(MAX_IMAGES, len(images))).round().astype(int)
+    index = (
+        np.linspace(0, max(0, len(images) - 1), min(MAX_IMAGES, len(images))).round().astype(int)
+    )
     return [images[position] for position in index]
 
 
