@@ -12,7 +12,7 @@ from torch import nn
 from prism_mri.config import PreprocessingContract
 from prism_mri.data.prepared import read_prepared
 from prism_mri.errors import CompatibilityError, InputError
-from prism_mri.evaluate.reconstruction import evaluate_reconstruction, score_image
+from prism_mri.evaluate.reconstruction import evaluate_reconstruction, score_slices
 from prism_mri.evaluate.reconstruction_results import (
     ReconstructionResults,
     ReconstructionScore,
@@ -81,7 +81,7 @@ def test_a_known_error_in_every_region(site):
     known = SiteNetworks(nn.Identity(), NoStyle(), AddTenth())
     image = read_prepared(site).split("validation")[0]
     slices, mask = image.load()
-    scores = score_image(image, known)
+    scores = score_slices(slices, mask, known)
     share = mask.mean(axis=(1, 2))
     assert scores["brain"].mse == pytest.approx(np.full(len(slices), 0.01), rel=1e-4)
     assert scores["brain"].psnr_db == pytest.approx(np.full(len(slices), 20.0), abs=1e-3)

@@ -45,6 +45,7 @@ from prism_mri.metrics import (
 )
 from prism_mri.models.site_model import ModelDescription, read_model
 from prism_mri.models.translator import Translator
+from prism_mri.types import MaskStack, SliceStack
 
 SplitChoice = Literal["auto", "validation", "test"]
 Progress = Callable[[int, int], None]
@@ -122,9 +123,16 @@ def evaluate_reconstruction(
     return results
 
 
-def score_image(image: PreparedImage, networks: SiteNetworks) -> Mapping[Region, SliceScores]:
-    """Draw the slices of an image again and score them in every region."""
-    slices, mask = image.load()
+def score_slices(
+    slices: SliceStack, mask: MaskStack, networks: SiteNetworks
+) -> Mapping[Region, SliceScores]:
+    """Draw the slices of a volume again and score them in every region.
+
+    Args:
+        slices: (K, H, W) in the prepared scale, zero outside the brain.
+        mask: brain (K, H, W).
+        networks: of the site.
+    """
     drawn = redraw_brain(slices, mask, networks)
     return {
         "whole": compute_whole_slice_scores(drawn, slices),
@@ -148,7 +156,7 @@ def _score_people(
 ) -> tuple[ReconstructionScore, ...]:
     by_person: dict[str, list[Mapping[Region, SliceScores]]] = defaultdict(list)
     for done, image in enumerate(images, start=1):
-        by_person[image.subject].append(score_image(image, networks))
+        by_person[image.subject].append(score_slices(*image.load(), networks))
         if progress is not None:
             progress(done, len(images))
     return tuple(
