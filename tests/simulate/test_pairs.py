@@ -36,7 +36,7 @@ def batch(source: PairSource) -> PairBatch:
 def test_shapes(batch: PairBatch) -> None:
     assert batch.images.shape == batch.clean.shape == (2, 24, 1, CROP, CROP)
     assert batch.fractions.shape == (24, 3, CROP, CROP)
-    assert batch.known.shape == batch.mask.shape == (24, 1, CROP, CROP)
+    assert batch.known.shape == batch.mask.shape == batch.weight.shape == (24, 1, CROP, CROP)
     assert all(tensor.dtype == torch.float32 for tensor in vars(batch).values())
 
 
@@ -114,7 +114,7 @@ def test_white_matter_is_about_the_contracts_value(
     source: PairSource, modality: Modality, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The quartile that lies in white matter, for nearly every protocol, is mapped to it."""
-    monkeypatch.setattr(pairs, "_draw_modality", lambda _uniform: modality)
+    monkeypatch.setattr(pairs, "_draw_modalities", lambda _generator: (modality, modality))
     batch = source.draw(16, seeded(7))
     inner = (batch.fractions[:, 2:] > 0.99) & (batch.mask > 0)
     levels = torch.stack(
@@ -126,8 +126,27 @@ def test_white_matter_is_about_the_contracts_value(
 
 
 def test_modalities_are_drawn_by_their_shares() -> None:
-    drawn = Counter(pairs._draw_modality((step + 0.5) / 1000) for step in range(1000))
+    drawn = Counter(pairs._find_modality((step + 0.5) / 1000) for step in range(1000))
     assert drawn == {"T2w": 400, "T1w": 250, "FLAIR": 200, "PDw": 150}
+
+
+def test_most_pairs_are_of_one_modality_and_the_rest_are_independent() -> None:
+    """By chance two agree in 0.4² + 0.25² + 0.2² + 0.15² = 28.5 % of the independent quarter."""
+    generator = seeded(8)
+    drawn = [pairs._draw_modalities(generator) for _ in range(4000)]
+    alike = [first for first, second in drawn if first == second]
+    assert len(alike) / 4000 == pytest.approx(0.75 + 0.25 * 0.285, abs=0.02)
+    assert Counter(alike)["T2w"] / 4000 == pytest.approx(0.75 * 0.4 + 0.25 * 0.16, abs=0.03)
+    assert len({pair for pair in drawn if pair[0] != pair[1]}) == 12
+
+
+def test_errors_beyond_the_brain_weigh_a_tenth(batch: PairBatch) -> None:
+    third = (batch.fractions - 1 / 3).abs().amax(1, keepdim=True) < 1e-6
+    beyond = third & (batch.mask > 0)
+    assert batch.weight.unique().tolist() == pytest.approx([0, 0.1, 1])
+    assert torch.equal(batch.weight > 0, batch.mask > 0)
+    assert 0.01 < float(beyond.sum() / batch.mask.sum()) < 0.3
+    assert float(batch.weight[beyond].mean()) == pytest.approx(0.1, abs=0.01)
 
 
 def test_clean_is_the_image_where_noise_and_bias_are_zero(
@@ -137,15 +156,14 @@ def test_clean_is_the_image_where_noise_and_bias_are_zero(
     silenced = []
 
     def quiet(*size: Any, **settings: Any) -> torch.Tensor:
-        """Eight draws after the person make a contrast; the fifth and sixth are noise and bias."""
+        """Seven draws after the person make a contrast; the fifth and sixth are noise and bias."""
         values = usual(*size, **settings)
-        if size == (8,):
+        if size == (7,):
             values[4:6] = 0
             silenced.append(size)
         return values
 
     loud = source.draw(3, seeded(3))
-    # The warp draws eight numbers too, and must stay.
     monkeypatch.setattr(pairs.PairSource, "_render", silence(pairs.PairSource._render, quiet))
     drawn = source.draw(3, seeded(3))
     assert len(silenced) == 6

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -235,7 +236,7 @@ def pairs():
     clean = torch.rand(2, 2, 1, 16, 16, generator=torch.Generator().manual_seed(1))
     mask = torch.ones(2, 1, 16, 16)
     mask[:, :, :4, :4] = 0
-    return PairBatch(clean.flip(0), clean, torch.full((2, 3, 16, 16), 0.2), mask, mask)
+    return PairBatch(clean.flip(0), clean, torch.full((2, 3, 16, 16), 0.2), mask, mask, mask)
 
 
 def test_each_contrast_is_decoded_from_the_anatomy_of_the_other_image(pairs):
@@ -244,22 +245,34 @@ def test_each_contrast_is_decoded_from_the_anatomy_of_the_other_image(pairs):
     assert losses.keys() == {"intensity", "fractions", "kl"}
     assert losses["intensity"].item() == 0
     assert recipe.validate(recipe.module) == math.inf
-    straight = PairBatch(pairs.clean, pairs.clean, pairs.fractions, pairs.known, pairs.mask)
+    straight = replace(pairs, images=pairs.clean)
     inside = pairs.mask.bool()
     gap = (pairs.clean[0] - pairs.clean[1])[inside]
     losses = make_recipe(straight).compute_losses(torch.Generator())
     assert losses["intensity"].item() == pytest.approx(5 * gap.abs().mean().item(), rel=1e-5)
-    psnr = -10 * math.log10(gap.square().mean().item())
+    # The gap is the same both ways, so two images stand for four.
+    of_images = gap.square().unflatten(0, (2, -1)).mean(dim=1)
+    psnr = (-10 * torch.log10(of_images)).mean().item()
     assert make_recipe(straight).validate(recipe.module) == pytest.approx(psnr, rel=1e-5)
 
 
 def test_fractions_are_held_to_the_truth_where_it_is_known(pairs):
     known = torch.zeros_like(pairs.mask)
     known[:, :, 8:, 8:] = 1
-    batch = PairBatch(pairs.images, pairs.clean, pairs.fractions, known, pairs.mask)
+    batch = replace(pairs, known=known)
     gap = (pairs.images[:, :, :, 8:, 8:] - 0.2).abs().mean().item()
     losses = make_recipe(batch).compute_losses(torch.Generator())
     assert losses["fractions"].item() == pytest.approx(gap, rel=1e-5)
+
+
+def test_what_is_drawn_counts_as_much_as_its_weight(pairs):
+    weight = pairs.mask.clone()
+    weight[:, :, 8:] = 0.1
+    straight = replace(pairs, images=pairs.clean, weight=weight)
+    gap = (pairs.clean[0] - pairs.clean[1]).abs()
+    expected = (gap * weight).sum() / weight.sum()
+    losses = make_recipe(straight).compute_losses(torch.Generator())
+    assert losses["intensity"].item() == pytest.approx(5 * expected.item(), rel=1e-5)
 
 
 def test_a_style_costs_what_it_tells_summed_over_its_numbers(pairs):

@@ -6,12 +6,12 @@ import torch
 def compute_masked_l1(
     prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
-    """Return the mean absolute error where the mask is 1.
+    """Return the mean absolute error in the mask.
 
     Args:
         prediction: ``(B, C, H, W)``.
         target: ``(B, C, H, W)``.
-        mask: ``(B, 1, H, W)``, 1 where the error counts.
+        mask: ``(B, 1, H, W)``, 1 where the error counts, 0 where not, or a weight between.
 
     Returns:
         Scalar; 0 for an empty mask.

@@ -19,12 +19,14 @@ from prism_mri.simulate.sequences import draw_sequence
 from prism_mri.simulate.texture import FIELDS
 from prism_mri.simulate.tissues import ROLES, TISSUE_INDEX, TISSUES, Role
 
-_SLAB = 5
+_SLAB = 7
 _MIN_BRAIN_PIXELS = 1500
 _AROUND: Final = [
     TISSUE_INDEX[name] for name in ("muscle", "fat", "marrow", "mucosa", "blood", "eye_fluid")
 ]
 _SHARES: Final[dict[Modality, float]] = {"T2w": 0.4, "T1w": 0.25, "FLAIR": 0.2, "PDw": 0.15}
+_SAME_MODALITY = 0.75
+_WEIGHT_BEYOND = 0.1
 _CONTRACTS: Final = {name: PreprocessingContract.for_modality(name) for name in _SHARES}
 
 
@@ -39,6 +41,8 @@ class PairBatch:
         known: ``(B, 1, H, W)`` 1 where the three tissues are all there is (no lesion, no vessel) or
             none of them, within the mask.
         mask: ``(B, 1, H, W)`` brain, as well as a mask finds it.
+        weight: ``(B, 1, H, W)`` how much it matters what is drawn: 1 in the brain, 0.1 in what the
+            mask holds beyond it, whose contrast nothing in the other image tells, 0 elsewhere.
     """
 
     images: torch.Tensor
@@ -46,6 +50,7 @@ class PairBatch:
     fractions: torch.Tensor
     known: torch.Tensor
     mask: torch.Tensor
+    weight: torch.Tensor
 
     def to(self, device: torch.device) -> "PairBatch":
         """Copy to a device."""
@@ -55,10 +60,12 @@ class PairBatch:
 class PairSource:
     """Draws pairs from anatomies.
 
-    The two contrasts are drawn independently: T2w 40 %, T1w 25 %, FLAIR 20 %, PD 15 %, sequences as
-    in :func:`prism_mri.simulate.sequences.draw_sequence`. Other ranges: 1–3.2 T; relaxation and
+    Contrasts are T2w 40 %, T1w 25 %, FLAIR 20 %, PD 15 %, sequences as in
+    :func:`prism_mri.simulate.sequences.draw_sequence`. Three quarters of the pairs are of one
+    modality under two protocols, which is what harmonization asks for; in the others the second
+    modality is drawn independently. Other ranges: 1–3.2 T; relaxation and
     density ±8 % a person and ±5 % a scan (standard deviation); in-plane blur 0–2.2 mm FWHM over
-    partial volume; sharpening 0–0.6 in a third; slice thickness 1–5 mm; γ 0.75–1.3; bias field
+    partial volume; sharpening 0–0.6 in a third; slice thickness 1–7 mm; γ 0.75–1.3; bias field
     0–0.3; noise 0–0.09 of white matter's signal; gain ±8 %; rotation ±20°, zoom ±15 %, elastic
     warps up to 4 pixels, lesions in a third; masks 1–3 pixels within the brain in a quarter, and in
     a half 1–5 pixels beyond it, over bone, fat, muscle and other tissues of the head.
@@ -92,6 +99,7 @@ class PairSource:
             fractions=torch.stack([pair.fractions for pair in drawn]),
             known=torch.stack([pair.known for pair in drawn]),
             mask=torch.stack([pair.mask for pair in drawn]),
+            weight=torch.stack([pair.weight for pair in drawn]),
         )
 
     def _draw_one(self, generator: torch.Generator) -> PairBatch:
@@ -104,27 +112,29 @@ class PairSource:
         if margin > 0:
             slab = _surround(slab, margin, generator)
         weights = _draw_slice_profile(generator)
-        mask, fractions, known = _compute_truth(slab, weights, margin)
+        truth = _compute_truth(slab, weights, margin)
         person = _Person.draw(self._crop, generator)
         contrasts = [
-            self._render(slab, weights, mask, person, self._histograms[which], generator)
-            for _ in range(2)
+            self._render(
+                slab, weights, person, self._histograms[which], _CONTRACTS[modality], generator
+            )
+            for modality in _draw_modalities(generator)
         ]
-        images, clean = (torch.stack(items) for items in zip(*contrasts, strict=True))
-        return PairBatch(images, clean, fractions, known, mask)
+        images, clean = (torch.stack(items) * truth.mask for items in zip(*contrasts, strict=True))
+        return PairBatch(images, clean, **vars(truth))
 
     def _render(
         self,
         slab: torch.Tensor,
         weights: torch.Tensor,
-        mask: torch.Tensor,
         person: "_Person",
         histogram: torch.Tensor,
+        contract: PreprocessingContract,
         generator: torch.Generator,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        u = torch.rand(8, generator=generator).tolist()
-        contract = _CONTRACTS[_draw_modality(u[6])]
-        signal = person.draw_signal(contract.modality, 1.0 + 2.2 * u[7], generator)
+        """Return a contrast as acquired and clean, ``(1, H, W)`` each, whole."""
+        u = torch.rand(7, generator=generator).tolist()
+        signal = person.draw_signal(contract.modality, 1.0 + 2.2 * u[6], generator)
         response = person.response[torch.randperm(FIELDS, generator=generator)]
         response = response * torch.randn(FIELDS, 1, generator=generator)
         modulation = (response[:, slab.long()] * person.texture[:, None]).sum(0)
@@ -143,8 +153,17 @@ class PairSource:
             0.09 * u[4] ** 2 * contract.intensity_value
         )
         biased = clean * _draw_bias(self._crop, 0.3 * u[5], generator)
-        acquired = torch.hypot(biased + noise[0], noise[1])
-        return acquired * mask, clean * mask
+        return torch.hypot(biased + noise[0], noise[1]), clean
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """What is known of a slice; see :class:`PairBatch`."""
+
+    fractions: torch.Tensor
+    known: torch.Tensor
+    mask: torch.Tensor
+    weight: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -176,7 +195,14 @@ class _Person:
         return draw_sequence(modality, field_tesla, generator).compute_signal(properties)
 
 
-def _draw_modality(uniform: float) -> Modality:
+def _draw_modalities(generator: torch.Generator) -> tuple[Modality, Modality]:
+    """Draw the modalities of a pair."""
+    first, second, same = torch.rand(3, generator=generator).tolist()
+    modality = _find_modality(first)
+    return modality, modality if same < _SAME_MODALITY else _find_modality(second)
+
+
+def _find_modality(uniform: float) -> Modality:
     """Turn a number in [0, 1) into a modality by its share."""
     for modality, share in _SHARES.items():
         if uniform < share:
@@ -230,8 +256,8 @@ def _place_lesions(slab: torch.Tensor, generator: torch.Generator) -> torch.Tens
 
 
 def _draw_slice_profile(generator: torch.Generator) -> torch.Tensor:
-    """Return weights of the slab's 1 mm slices for a random thickness of 1 to 5 mm."""
-    thickness = 1 + 4 * float(torch.rand(1, generator=generator)) ** 1.5
+    """Return weights of the slab's 1 mm slices for a random thickness of 1 to 7 mm."""
+    thickness = 1 + 6 * float(torch.rand(1, generator=generator)) ** 1.5
     distance = (torch.arange(_SLAB) - _SLAB // 2).abs()
     weights: torch.Tensor = (thickness / 2 + 0.5 - distance).clamp(0, 1)
     return weights / weights.sum()
@@ -265,9 +291,7 @@ def _grow(inside: torch.Tensor, pixels: int) -> torch.Tensor:
     return grown if pixels > 0 else ~grown
 
 
-def _compute_truth(
-    slab: torch.Tensor, weights: torch.Tensor, margin: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _compute_truth(slab: torch.Tensor, weights: torch.Tensor, margin: int) -> _Truth:
     """Return mask, fractions and where these are known; beyond the brain no tissue has more."""
     roles = ROLES[slab.long()]
     one_hot = torch.stack([(roles == role).float() for role in Role])
@@ -278,7 +302,8 @@ def _compute_truth(
     total = three.sum(0, keepdim=True)
     beyond = inside < 0.1
     fractions = torch.where(beyond, 1 / len(three), three / total.clamp(min=1e-3))
-    return mask, fractions, mask * ((total > 0.9) | beyond)
+    weight = mask * torch.where(beyond, _WEIGHT_BEYOND, 1.0)
+    return _Truth(fractions, mask * ((total > 0.9) | beyond), mask, weight)
 
 
 def _blur(images: torch.Tensor, sigma: float) -> torch.Tensor:

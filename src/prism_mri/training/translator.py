@@ -71,6 +71,7 @@ class TranslatorRecipe(Recipe):
         """Decode both contrasts of a batch of pairs from each other's anatomy."""
         batch = self._source.draw(self._settings.batch_pairs, generator).to(self._device)
         images, mask = batch.images.flatten(0, 1), batch.mask.repeat(2, 1, 1, 1)
+        weight = batch.weight.repeat(2, 1, 1, 1)
         anatomy = self.module.anatomy_encoder(images)
         style = self.module.style_encoder(images, anatomy.detach(), mask)
         sampled = style.sample(generator)
@@ -80,7 +81,7 @@ class TranslatorRecipe(Recipe):
         settings = self._settings
         return {
             "intensity": settings.intensity_weight
-            * compute_masked_l1(decoded, batch.clean.flatten(0, 1), mask),
+            * compute_masked_l1(decoded, batch.clean.flatten(0, 1), weight),
             "fractions": settings.fractions_weight
             * compute_masked_l1(anatomy[:, : len(TISSUES)], fractions, known),
             "kl": settings.kl_weight * compute_kl(style),
@@ -88,19 +89,24 @@ class TranslatorRecipe(Recipe):
 
     @torch.no_grad()
     def validate(self, module: nn.Module) -> float:
-        """Return the PSNR of cross-contrast decoding against the clean renderings, data range 1."""
+        """Return the PSNR of cross-contrast decoding against the clean renderings, data range 1.
+
+        It is the mean over images, so that the few whose contrast the other image cannot tell do
+        not decide alone.
+        """
         if not isinstance(module, TranslatorNetworks):
             raise TypeError(f"expected TranslatorNetworks, got {type(module).__name__}")
         module.eval()
-        squared, count = 0.0, 0.0
+        errors = []
         for batch in self._validation:
             images, mask = batch.images.flatten(0, 1), batch.mask.repeat(2, 1, 1, 1)
             anatomy = module.anatomy_encoder(images)
             style = module.style_encoder(images, anatomy, mask).mean
             decoded = module.decoder(anatomy.roll(batch.images.shape[1], dims=0), style)
-            squared += float(((decoded - batch.clean.flatten(0, 1)).square() * mask).sum())
-            count += float(mask.sum())
-        return float(-10 * torch.log10(torch.tensor(squared / count)))
+            weight = batch.weight.repeat(2, 1, 1, 1)
+            squared = (decoded - batch.clean.flatten(0, 1)).square() * weight
+            errors.append(squared.sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3)))
+        return float(-10 * torch.log10(torch.cat(errors)).mean())
 
 
 def train_translator(
