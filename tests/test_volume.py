@@ -18,7 +18,6 @@ from scipy.spatial.transform import Rotation
 from prism_mri.errors import ImageError
 from prism_mri.volume import (
     Volume,
-    read_labels,
     read_mask,
     read_volume,
     reorient_to_ras,
@@ -423,18 +422,6 @@ def test_mask_may_lie_off_by_rounding(tmp_path: Path) -> None:
     moved[3] = (0, 0, 0, 1)
     path = save(tmp_path / "mask.nii", np.ones((6, 5, 4), np.uint8), moved)
     assert read_mask(path, like).all()
-
-
-def test_labels_are_whole_numbers(tmp_path: Path) -> None:
-    like = Volume(random_data((2, 2, 1)), make_affine())
-    labels = np.array([[[0], [3]], [[-7], [530]]], dtype=np.int32)
-    read = read_labels(save(tmp_path / "labels.nii", labels, like.affine), like)
-    assert read.dtype == np.int16
-    assert np.array_equal(read, labels)
-    for bad in (labels + 0.25, labels + 40000):
-        path = save(tmp_path / "bad.nii", bad.astype(np.float32), like.affine)
-        with pytest.raises(ImageError, match="no whole numbers of 16 bits"):
-            read_labels(path, like)
 
 
 # --- resampling and names -------------------------------------------------------------------------

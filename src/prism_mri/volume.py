@@ -14,7 +14,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float, Int16, Shaped
+from jaxtyping import Float, Shaped
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import (
     apply_orientation,
@@ -134,21 +134,6 @@ def read_mask(path: Path, like: Volume) -> MaskArray:
     if not mask.any():
         raise ImageError(f"mask {path} is empty: no voxel is above 0.5; give a mask of the brain")
     return np.asarray(mask)
-
-
-def read_labels(path: Path, like: Volume) -> Int16[np.ndarray, "I J K"]:
-    """Read a map of whole-numbered labels that belongs to an image.
-
-    Raises:
-        ImageError: as :func:`read_mask`, or a value is no whole number of 16 bits.
-    """
-    data = _read_same_grid(path, like)
-    labels = np.clip(np.rint(data), -(2**15), 2**15 - 1).astype(np.int16)
-    if not np.array_equal(labels, data):
-        raise ImageError(
-            f"label map {path} holds values that are no whole numbers of 16 bits; give a label map"
-        )
-    return np.asarray(labels)
 
 
 def write_volume(
