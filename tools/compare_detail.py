@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from prism_mri.config import PreprocessingContract
-from prism_mri.harmonize.detail import add_native_detail
+from prism_mri.harmonize.native_detail import add_native_detail
 from prism_mri.harmonize.volume import decode_slices, encode_anatomy
 from prism_mri.metrics import compute_scores
 from prism_mri.models.style import encode_volume_style, select_style_slices

@@ -17,7 +17,7 @@ import torch
 
 from prism_mri.card import SiteCard, read_card
 from prism_mri.harmonize import HarmonizeOptions, harmonize_inputs
-from prism_mri.harmonize.volume import encode_anatomy
+from prism_mri.harmonize.volume import encode_anatomy, redraw_source
 from prism_mri.harmonize.warn import compute_self_correlation
 from prism_mri.models.tissue_order import TissueMeans, check_tissue_order, measure_tissues
 from prism_mri.models.translator import Translator, read_translator
@@ -60,7 +60,7 @@ def measure(
     return (
         measure_tissues(before, inside, anatomy),
         measure_tissues(after, inside, anatomy),
-        compute_self_correlation(before, inside, anatomy, card),
+        compute_self_correlation(before, redraw_source(before, inside, anatomy, card), inside),
     )
 
 

@@ -1,5 +1,6 @@
 """Harmonizing a volume in memory: grid, scale, style; and nothing is left to chance."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from prism_mri.errors import ImageError
 from prism_mri.harmonize import harmonize_volume
+from prism_mri.harmonize.source_detail import add_source_detail
 from prism_mri.models.style import encode_volume_style, select_style_slices
 from prism_mri.preprocessing.conform import conform
 from prism_mri.preprocessing.intensity import compute_intensity_scale
@@ -60,7 +62,7 @@ def test_the_output_has_the_inputs_grid_and_is_zero_outside_the_brain_alone(
     assert (result.data[brain.mask] > 0).all()
 
 
-def test_without_interpolation_the_output_is_the_decoded_anatomy_times_the_cards_scale(
+def test_the_output_is_the_decoded_anatomy_and_the_sources_detail_times_the_cards_scale(
     harmonize, brain, card, translator
 ):
     conformed = conform(brain.volume.data, brain.mask, (1.0, 1.0, 4.0), card.manifest.contract)
@@ -71,8 +73,13 @@ def test_without_interpolation_the_output_is_the_decoded_anatomy_times_the_cards
         images = torch.from_numpy(conformed.slices[box].copy())[:, None]
         anatomy = translator.networks.anatomy_encoder(images)
         decoded = card.decoder(anatomy, card.style_mean.expand(5, 3))[:, 0].numpy()
+        style = read_own_style(brain, card, translator)
+        own = card.decoder(anatomy, style.expand(5, 3))[:, 0].numpy()
+    inside = conformed.mask[box]
+    drawn = add_source_detail(decoded * inside, own * inside, conformed.slices[box], inside)
+    assert np.abs(drawn - decoded * inside).max() > 0.01 * decoded.max()
     expected = np.zeros_like(conformed.slices)
-    expected[box] = 200.0 * decoded
+    expected[box] = 200.0 * drawn
     native = np.where(brain.mask, conformed.transform.restore(expected), 0)
     np.testing.assert_allclose(result.data, native, rtol=1e-4, atol=1e-3)
 
@@ -201,7 +208,9 @@ def test_a_sample_is_drawn_from_the_cards_styles_and_repeats_with_its_seed(harmo
 
 
 @pytest.mark.parametrize("mode", ["uniform", "image", "sample"])
-def test_one_style_decodes_every_slice(harmonize, brain_with, card, monkeypatch, mode):
+def test_one_style_decodes_every_slice_and_one_redraws_the_source(
+    harmonize, brain_with, card, monkeypatch, mode
+):
     seen = []
     forward = type(card.decoder).forward
 
@@ -211,13 +220,31 @@ def test_one_style_decodes_every_slice(harmonize, brain_with, card, monkeypatch,
 
     brain = brain_with((30, 30, 11))
     monkeypatch.setattr(type(card.decoder), "forward", note)
-    monkeypatch.setattr("prism_mri.harmonize.volume.find_warnings", lambda *_: ())
     result = harmonize(
         brain.volume, brain.mask, style=mode, generator=torch.Generator().manual_seed(3)
     )
     styles = torch.cat(seen)
-    assert len(styles) == 11
-    assert (styles == torch.from_numpy(result.style)).all()
+    assert len(styles) == 22
+    assert (styles[:11] == torch.from_numpy(result.style)).all()
+    assert (styles[11:] == styles[11]).all()
+    assert not torch.equal(styles[11], styles[0])
+
+
+def test_a_card_of_recipe_paper_draws_without_the_sources_detail(
+    harmonize, brain, card, monkeypatch
+):
+    """Its decoder need not know the source's anatomy, so what that leaves out says nothing."""
+    seen = []
+    forward = type(card.decoder).forward
+
+    def note(self, anatomy, style):
+        seen.append(len(anatomy))
+        return forward(self, anatomy, style)
+
+    monkeypatch.setattr(type(card.decoder), "forward", note)
+    manifest = card.manifest.model_copy(update={"recipe": "paper"})
+    harmonize(brain.volume, brain.mask, use=dataclasses.replace(card, manifest=manifest))
+    assert sum(seen) == 5
 
 
 def test_the_number_of_slices_at_a_time_does_not_matter(harmonize, brain_with, monkeypatch):

@@ -9,7 +9,7 @@ from torch import nn
 
 from prism_mri.harmonize.volume import decode_slices, encode_anatomy
 from prism_mri.models.site_model import find_anatomy_encoder, load_part, read_model
-from prism_mri.models.style import encode_volume_style, select_style_slices
+from prism_mri.models.style import read_volume_style
 from prism_mri.models.translator import Translator
 from prism_mri.networks.registry import (
     AnyDecoder,
@@ -66,7 +66,7 @@ def redraw_brain(slices: SliceStack, mask: MaskStack, networks: SiteNetworks) ->
     box = (slice(None), *brain_box(mask))
     source, inside = np.ascontiguousarray(slices[box]), np.ascontiguousarray(mask[box])
     anatomy = encode_anatomy(source, networks.anatomy_encoder)
-    style = _read_style(source, inside, anatomy, networks)
+    style = read_volume_style(source, inside, anatomy, networks.style_encoder)
     drawn = np.zeros_like(slices)
     drawn[box] = decode_slices(anatomy, style, networks.decoder) * inside
     return drawn
@@ -85,15 +85,7 @@ def redraw_whole(slices: SliceStack, mask: MaskStack, networks: SiteNetworks) ->
     """
     box = (slice(None), *brain_box(mask))
     source, inside = np.ascontiguousarray(slices[box]), np.ascontiguousarray(mask[box])
-    style = _read_style(source, inside, encode_anatomy(source, networks.anatomy_encoder), networks)
+    anatomy = encode_anatomy(source, networks.anatomy_encoder)
+    style = read_volume_style(source, inside, anatomy, networks.style_encoder)
     whole = encode_anatomy(np.ascontiguousarray(slices), networks.anatomy_encoder)
     return decode_slices(whole, style, networks.decoder)
-
-
-def _read_style(
-    source: SliceStack, inside: MaskStack, anatomy: torch.Tensor, networks: SiteNetworks
-) -> torch.Tensor:
-    chosen = select_style_slices(inside)
-    return encode_volume_style(
-        source[chosen], inside[chosen], anatomy[chosen], networks.style_encoder
-    )

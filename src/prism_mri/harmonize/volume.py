@@ -1,4 +1,4 @@
-"""The main path: conform → anatomy → the target's style → decode → back to the native grid."""
+"""The main path: conform → anatomy → the target's style → decode → detail → native grid."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,9 +9,10 @@ from jaxtyping import Float32
 from torch import nn
 
 from prism_mri.card import SiteCard
-from prism_mri.harmonize.detail import add_native_detail
+from prism_mri.harmonize.native_detail import add_native_detail
+from prism_mri.harmonize.source_detail import add_source_detail
 from prism_mri.harmonize.warn import check_tissues, find_warnings
-from prism_mri.models.style import encode_volume_style, select_style_slices
+from prism_mri.models.style import read_volume_style
 from prism_mri.models.tissue_order import is_order_reliable
 from prism_mri.networks.anatomy_encoder import AnatomyEncoder
 from prism_mri.networks.registry import AnyDecoder
@@ -87,14 +88,18 @@ def harmonize_volume(
     inside = np.ascontiguousarray(conformed.mask[:, rows, columns])
     anatomy = encode_anatomy(source, anatomy_encoder)
     chosen = choose_style(style, source, inside, anatomy, card, generator)
-    drawn = decode_slices(anatomy, chosen, card.decoder) * inside
+    drawn = np.asarray(decode_slices(anatomy, chosen, card.decoder) * inside)
+    # Only a decoder that knows the source's anatomy can tell what it leaves out of the source.
+    own = redraw_source(source, inside, anatomy, card) if manifest.recipe == "anchored" else None
     decoded = np.zeros_like(conformed.slices)
-    decoded[:, rows, columns] = drawn
+    decoded[:, rows, columns] = (
+        drawn if own is None else add_source_detail(drawn, own, source, inside)
+    )
     native = add_native_detail(decoded, conformed, brain.volume.data, brain.mask)
     native *= np.float32(manifest.intensity_scale)
     named_by = tissue_encoder or anatomy_encoder
     fractions = anatomy if named_by is anatomy_encoder else encode_anatomy(source, named_by)
-    found = find_warnings(source, inside, anatomy, brain.volume.spacing_mm, card)
+    found = find_warnings(source, inside, own, brain.volume.spacing_mm, manifest.contract)
     tissues = check_tissues(source, drawn, inside, fractions, manifest.modality)
     return Harmonized(
         data=brain.reorientation.invert(native),
@@ -121,6 +126,14 @@ def decode_slices(anatomy: torch.Tensor, style: torch.Tensor, decoder: AnyDecode
     return torch.cat(parts).numpy()
 
 
+def redraw_source(
+    slices: SliceStack, mask: MaskStack, anatomy: torch.Tensor, card: SiteCard
+) -> SliceStack:
+    """Decode ``(K, H, W)`` slices under their own style, as the card reads it; zero outside."""
+    style = read_volume_style(slices, mask, anatomy, card.style_encoder)
+    return np.asarray(decode_slices(anatomy, style, card.decoder) * mask)
+
+
 def choose_style(
     mode: StyleMode,
     slices: SliceStack,
@@ -135,7 +148,6 @@ def choose_style(
     if mode == "sample":
         noise = torch.randn(card.style_mean.shape, generator=generator)
         return card.style_mean + card.style_std * noise
-    chosen = select_style_slices(mask)
-    read = encode_volume_style(slices[chosen], mask[chosen], anatomy[chosen], card.style_encoder)
+    read = read_volume_style(slices, mask, anatomy, card.style_encoder)
     reach = _IMAGE_STYLE_LIMIT * card.style_std
     return card.style_mean + (read - card.style_mean).clamp(-reach, reach)

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from prism_mri.card import SiteCard
-from prism_mri.config import Modality
-from prism_mri.models.style import encode_volume_style, select_style_slices
+from prism_mri.config import Modality, PreprocessingContract
 from prism_mri.models.tissue_order import check_tissue_order, measure_tissues
 from prism_mri.networks.anatomy_encoder import TISSUES
 from prism_mri.types import MaskStack, SliceStack
@@ -40,24 +38,25 @@ class TissueFindings:
 def find_warnings(
     slices: SliceStack,
     mask: MaskStack,
-    anatomy: torch.Tensor,
+    own: SliceStack | None,
     spacing_mm: tuple[float, float, float],
-    card: SiteCard,
+    contract: PreprocessingContract,
 ) -> tuple[str, ...]:
     """Check resolution, coverage, and whether anatomy and style explain the image.
 
     Args:
         slices: ``(K, H, W)`` prepared source.
         mask: ``(K, H, W)`` brain.
-        anatomy: ``(K, A, H, W)`` of the source.
+        own: ``(K, H, W)`` the source decoded under its own style; None for cards of recipe
+            ``paper``, whose decoder does not know the source's anatomy.
         spacing_mm: the source's native voxel size, RAS.
-        card: the target's.
+        contract: how slices were prepared.
 
     Returns:
         One line a finding; none for an input like those that the translator was trained on.
     """
     found = _check_resolution(spacing_mm)
-    pixel_ml = card.manifest.contract.spacing_mm**2 * spacing_mm[2] / 1000
+    pixel_ml = contract.spacing_mm**2 * spacing_mm[2] / 1000
     millilitres = float(mask.sum()) * pixel_ml
     if not BRAIN_ML[0] <= millilitres <= BRAIN_ML[1]:
         found.append(
@@ -65,8 +64,8 @@ def find_warnings(
             f"{BRAIN_ML[1]:.0f}: "
             "part of the brain, or a mask that is wrong?"
         )
-    if card.manifest.recipe == "anchored":
-        found += _check_correlation(compute_self_correlation(slices, mask, anatomy, card))
+    if own is not None:
+        found += _check_correlation(compute_self_correlation(slices, own, mask))
     return tuple(found)
 
 
@@ -103,18 +102,12 @@ def check_tissues(
     return TissueFindings(other, tuple(found))
 
 
-@torch.no_grad()
-def compute_self_correlation(
-    slices: SliceStack, mask: MaskStack, anatomy: torch.Tensor, card: SiteCard
-) -> float:
+def compute_self_correlation(slices: SliceStack, own: SliceStack, mask: MaskStack) -> float:
     """Return the correlation in the brain of the source with its decoding under its own style.
 
     A decoding that is the same everywhere explains nothing: 0.
     """
-    chosen = select_style_slices(mask)
-    style = encode_volume_style(slices[chosen], mask[chosen], anatomy[chosen], card.style_encoder)
-    decoded = card.decoder(anatomy[chosen], style.expand(len(chosen), -1))[:, 0].numpy()
-    drawn, source = decoded[mask[chosen]], slices[chosen][mask[chosen]]
+    drawn, source = own[mask], slices[mask]
     if drawn.min() == drawn.max():
         return 0.0
     return float(np.corrcoef(drawn, source)[0, 1])

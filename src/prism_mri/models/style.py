@@ -41,6 +41,21 @@ def encode_volume_style(
     return mean
 
 
+def read_volume_style(
+    slices: SliceStack, mask: MaskStack, anatomy: torch.Tensor, style_encoder: AnyStyleEncoder
+) -> torch.Tensor:
+    """Return one style for a volume, ``(Z,)``, from those of its slices that are well filled.
+
+    Args:
+        slices: ``(K, H, W)`` all prepared slices.
+        mask: ``(K, H, W)`` brain.
+        anatomy: ``(K, A, H, W)``.
+        style_encoder: in evaluation mode.
+    """
+    chosen = select_style_slices(mask)
+    return encode_volume_style(slices[chosen], mask[chosen], anatomy[chosen], style_encoder)
+
+
 def compute_style_prior(styles: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and standard deviation over volumes, ``(Z,)`` each; of one volume it is 0."""
     stacked = torch.stack(list(styles))

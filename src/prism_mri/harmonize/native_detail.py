@@ -66,20 +66,36 @@ def extend_brain(stack: SliceStack, mask: MaskStack) -> tuple[SliceStack, MaskSt
     return values[:, 0].numpy(), inside[:, 0].numpy() > 0
 
 
-def compute_local_slope(source: SliceStack, decoded: SliceStack, mask: SliceStack) -> SliceStack:
-    """Return the least-squares slope of decoded against source in 5×5 windows, ``(K, H, W)``.
+def compute_local_slope(
+    source: SliceStack,
+    decoded: SliceStack,
+    mask: SliceStack,
+    *,
+    window: int = _WINDOW,
+    flat: SliceStack | None = None,
+) -> SliceStack:
+    """Return the least-squares slope of decoded against source in square windows, ``(K, H, W)``.
 
-    Flat windows have slope 0 (a small ridge decides), so noise is not carried over; the slope is
-    held in [−3, 3].
+    A small ridge decides in windows where the source is flat. The slope is held in [−3, 3].
+
+    Args:
+        source: ``(K, H, W)``.
+        decoded: ``(K, H, W)``.
+        mask: ``(K, H, W)``, 1 in the brain; nothing else counts.
+        window: side in pixels, odd.
+        flat: ``(K, H, W)`` slope of flat windows; 0 if not given, so that noise is not carried
+            over.
     """
     x, y, inside = (torch.from_numpy(stack)[:, None] for stack in (source, decoded, mask))
 
     def average(values: torch.Tensor) -> torch.Tensor:
-        return functional.avg_pool2d(values, _WINDOW, stride=1, padding=_WINDOW // 2)
+        return functional.avg_pool2d(values, window, stride=1, padding=window // 2)
 
     weight = average(inside).clamp(min=1e-3)
     mean_x, mean_y = average(x * inside) / weight, average(y * inside) / weight
     covariance = average(x * y * inside) / weight - mean_x * mean_y
     variance = average(x * x * inside) / weight - mean_x.square()
+    if flat is not None:
+        covariance = covariance + _RIDGE * torch.from_numpy(flat)[:, None]
     slope = covariance / (variance.clamp(min=0) + _RIDGE)
     return (slope.clamp(-_MAX_SLOPE, _MAX_SLOPE) * inside)[:, 0].numpy()

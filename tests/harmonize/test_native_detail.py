@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from prism_mri.config import PreprocessingContract
-from prism_mri.harmonize.detail import add_native_detail, compute_local_slope, extend_brain
+from prism_mri.harmonize.native_detail import add_native_detail, compute_local_slope, extend_brain
 from prism_mri.preprocessing.conform import conform
 
 CONTRACT = PreprocessingContract(shape=(48, 64))
