@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from recipe_study import Row, Study, Trained, draw, read_acquired, read_scans, read_trained
-from table_recipes import PICTURE_SITES, plan_rows, plan_study
+from recipe_study import Row, Study, Trained, draw, read_acquired, read_scans, read_trained, redraw
+from table_recipes import PICTURE_SITES, PICTURED, plan_rows, plan_study
 
 from prism_mri.evaluate.scans import Scan
 from prism_mri.harmonize.volume import encode_anatomy
@@ -22,7 +22,6 @@ from prism_mri.preprocessing.conform import conform
 from prism_mri.report.figures import turn_front_up
 
 _COLUMNS = ("image", "anatomy", "harmonized", "anatomy", "harmonized", "truth")
-_RECIPES = ("paper", "anchored")
 
 
 def draw_row(
@@ -34,7 +33,8 @@ def draw_row(
     for row in rows:
         here, there = (read_trained(study, row, site, seed) for site in (source, target))
         images.append(_draw_anatomy(scan, here))
-        drawn = draw(scan, there.card, here.anatomy_encoder, home=source == target)
+        show = redraw if source == target else draw
+        drawn = show(scan, there.card, here.anatomy_encoder)
         images.append(_cut(drawn, scan))
     return [*images, _cut(read_acquired(study, visit, scan), scan)]
 
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--target", default="guys")
     arguments = parser.parse_args()
     study = plan_study(arguments.anatomies, arguments.out)
-    rows = [row for row in plan_rows() if row.name in _RECIPES]
+    rows = [row for row in plan_rows() if row.name in PICTURED]
     scans = {scanner: (person, scan) for person, scanner, scan in read_scans(study, PICTURE_SITES)}
     figure = Figure(figsize=(11, 9))
     axes = figure.subplots(len(PICTURE_SITES), len(_COLUMNS))

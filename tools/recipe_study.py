@@ -54,11 +54,13 @@ class Row:
         settings: of the recipe.
         renumber: give each source's levels the target's numbers, matched by the tissues that the
             shipped anatomy encoder finds under them: a diagnosis, not a method.
+        source_detail: add what the networks leave out of the source (recipe ``anchored`` alone).
     """
 
     name: str
     settings: Settings
     renumber: bool = False
+    source_detail: bool = True
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def read_trained(study: Study, row: Row, site: str, seed: int) -> Trained:
 def score_row(study: Study, row: Row, sites: tuple[str, ...], seed: int) -> list[Score]:
     """Return the scores of all people between and at the sites, computed once."""
     models = [str(study.model(row, site, seed).name) for site in sites]
-    path = study.root / "scores" / f"{digest([models, row.renumber])}.json"
+    path = study.root / "scores" / f"{digest([models, row.renumber, row.source_detail])}.json"
     if path.exists():
         return [Score(**item) for item in json.loads(path.read_text())]
     trained = {site: read_trained(study, row, site, seed) for site in sites}
@@ -180,7 +182,11 @@ def score_row(study: Study, row: Row, sites: tuple[str, ...], seed: int) -> list
             encoder = trained[source].anatomy_encoder
             if row.renumber and source != target:
                 encoder = Renumbered(encoder, match_levels(meanings[source], meanings[target]))
-            drawn = draw(scan, trained[target].card, encoder, home=source == target)
+            card = trained[target].card
+            if source == target:
+                drawn = redraw(scan, card, encoder)
+            else:
+                drawn = draw(scan, card, encoder, source_detail=row.source_detail)
             visit = (person, source, target)
             truth = read_acquired(study, visit, scan)
             scores.append(_score(visit, scan, tissues, drawn, truth))
@@ -214,12 +220,17 @@ def _score(
     return Score(*visit, scores.ssim, scores.psnr_db, order is None)
 
 
-def draw(scan: Scan, card: SiteCard, encoder: nn.Module, *, home: bool) -> SliceStack:
-    """Harmonize a scan to a card's site, or decode it again under its own style at home."""
-    if not home:
-        volume, mask = scan.brain.volume, scan.brain.mask
-        result = harmonize_volume(volume, mask, card, encoder)
-        return scan.stack(result.data, card.manifest.intensity_scale)
+def draw(
+    scan: Scan, card: SiteCard, encoder: nn.Module, *, source_detail: bool = True
+) -> SliceStack:
+    """Harmonize a scan to a card's site."""
+    volume, mask = scan.brain.volume, scan.brain.mask
+    result = harmonize_volume(volume, mask, card, encoder, source_detail=source_detail)
+    return scan.stack(result.data, card.manifest.intensity_scale)
+
+
+def redraw(scan: Scan, card: SiteCard, encoder: nn.Module) -> SliceStack:
+    """Decode a scan again under its own style, at home."""
     kept = scan.stack(scan.brain.volume.data)
     return reconstruct(kept, scan.mask, card=card, anatomy_encoder=encoder)
 

@@ -30,6 +30,7 @@ from prism_mri.training.paper import PaperSettings
 SITE_PEOPLE = ("02", "04", "06", "09", "12", "14")
 TRAVELLING = ("16", "17", "18", "19")
 SITES = ("guys", "hh", "adni")
+PICTURED = ("paper", "anchored")
 PICTURE_SITES = ("guys", "hh", "iop", "adni")
 
 
@@ -53,30 +54,28 @@ def plan_rows() -> list[Row]:
     paper = PaperSettings(epochs=5, validation_slices=24)
     common = paper.model_copy(update={"initialization": "common"})
     published = paper.model_copy(update={"objective": "published-code"})
+    anchored = AnchoredSettings(epochs=3, max_steps_per_epoch=25)
     return [
         Row("paper", paper),
         Row("paper, levels renumbered", paper, renumber=True),
         Row("paper, common initialization", common),
         Row("published objective", published),
-        Row("anchored", AnchoredSettings(epochs=3, max_steps_per_epoch=25)),
+        Row("anchored, networks alone", anchored, source_detail=False),
+        Row("anchored", anchored),
     ]
 
 
 def train_all(study: Study, rows: Sequence[Row], seeds: Sequence[int], workers: int) -> None:
     """Train what the table and the picture need, in parallel processes of one thread each."""
-    jobs = [
-        (study, row, site, seed)
-        for seed in seeds
-        for row in rows
-        for site in SITES
-        if not row.renumber
-    ]
-    pictured = [row for row in rows if row.name in ("paper", "anchored")]
-    jobs += [(study, row, "iop", seeds[0]) for row in pictured]
+    wanted = [(study, row, site, seed) for seed in seeds for row in rows for site in SITES]
+    pictured = [row for row in rows if row.name in PICTURED]
+    wanted += [(study, row, "iop", seeds[0]) for row in pictured]
+    # Rows that differ in what becomes of the models share these.
+    jobs = {study.model(row, site, seed): (study, row, site, seed) for _, row, site, seed in wanted}
     scorings = [(study, row, SITES, seed) for seed in seeds for row in rows]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        for work, arguments in ((train_site, jobs), (score_row, scorings)):
+        for work, arguments in ((train_site, list(jobs.values())), (score_row, scorings)):
             futures = [pool.submit(work, *job) for job in arguments]
             for done, future in enumerate(as_completed(futures), start=1):
                 future.result()

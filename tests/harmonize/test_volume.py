@@ -230,6 +230,19 @@ def test_one_style_decodes_every_slice_and_one_redraws_the_source(
     assert not torch.equal(styles[11], styles[0])
 
 
+def test_the_networks_drawing_can_be_had_alone(harmonize, brain, card, translator):
+    conformed = conform(brain.volume.data, brain.mask, (1.0, 1.0, 4.0), card.manifest.contract)
+    alone = harmonize(brain.volume, brain.mask, source_detail=False)
+    with torch.no_grad():
+        anatomy = translator.networks.anatomy_encoder(torch.from_numpy(conformed.slices)[:, None])
+        decoded = card.decoder(anatomy, card.style_mean.expand(5, 3))[:, 0].numpy()
+    expected = np.where(brain.mask, conformed.transform.restore(200.0 * decoded), 0)
+    middle = np.zeros_like(brain.mask)
+    middle[12:24, 12:28] = True
+    np.testing.assert_allclose(alone.data[middle], expected[middle], rtol=1e-3)
+    assert not np.allclose(alone.data, harmonize(brain.volume, brain.mask).data, rtol=1e-3)
+
+
 def test_a_card_of_recipe_paper_draws_without_the_sources_detail(
     harmonize, brain, card, monkeypatch
 ):

@@ -58,6 +58,7 @@ def harmonize_volume(
     tissue_encoder: AnatomyEncoder | None = None,
     style: StyleMode = "uniform",
     generator: torch.Generator | None = None,
+    source_detail: bool = True,
 ) -> Harmonized:
     """Harmonize one volume to a card's site.
 
@@ -73,6 +74,10 @@ def harmonize_volume(
             reads from this image, held within two standard deviations of the target's own, "sample"
             draws from the target's.
         generator: source of randomness for "sample".
+        source_detail: add what the networks leave out of the source, see
+            :func:`prism_mri.harmonize.source_detail.add_source_detail`; without it the result is
+            the networks' alone, as it always is for a card of recipe ``paper``, whose decoder need
+            not know the source's anatomy.
 
     Returns:
         The harmonized volume on the input's grid, its style, and warnings.
@@ -89,11 +94,10 @@ def harmonize_volume(
     anatomy = encode_anatomy(source, anatomy_encoder)
     chosen = choose_style(style, source, inside, anatomy, card, generator)
     drawn = np.asarray(decode_slices(anatomy, chosen, card.decoder) * inside)
-    # Only a decoder that knows the source's anatomy can tell what it leaves out of the source.
     own = redraw_source(source, inside, anatomy, card) if manifest.recipe == "anchored" else None
     decoded = np.zeros_like(conformed.slices)
     decoded[:, rows, columns] = (
-        drawn if own is None else add_source_detail(drawn, own, source, inside)
+        drawn if own is None or not source_detail else add_source_detail(drawn, own, source, inside)
     )
     native = add_native_detail(decoded, conformed, brain.volume.data, brain.mask)
     native *= np.float32(manifest.intensity_scale)
