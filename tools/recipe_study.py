@@ -121,10 +121,16 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def is_trained(study: Study, row: Row, site: str, seed: int) -> bool:
+    """Return whether a site's model is there and complete."""
+    out = study.model(row, site, seed)
+    return (out / DESCRIPTION_NAME).exists() and read_model(out)[0].complete
+
+
 def train_site(study: Study, row: Row, site: str, seed: int) -> Path:
     """Train one site by one row's recipe, unless it has been, and return its model folder."""
     out = study.model(row, site, seed)
-    if (out / DESCRIPTION_NAME).exists() and read_model(out)[0].complete:
+    if is_trained(study, row, site, seed):
         return out
 
     def report(line: str) -> None:

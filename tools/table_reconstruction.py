@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from recipe_study import Row, Study, find, read_scans, train_site
+from recipe_study import Row, Study, find, is_trained, read_scans, train_site
 
 from prism_mri.demo import plan_demo
 from prism_mri.evaluate.reconstruction import score_slices
@@ -139,6 +139,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rows", nargs="+", help="only these (default: all)")
     parser.add_argument("--sites", nargs="+", help="only these (default: all)")
+    parser.add_argument("--no-training", action="store_true", help="leave out what is not trained")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     # As many threads on every machine: their number changes the last bits.
@@ -154,6 +155,8 @@ def main() -> None:
     training: dict[str, dict[str, dict[str, float]]] = {}
     for row in rows:
         for site in sites:
+            if arguments.no_training and not is_trained(study, row, site, 0):
+                continue
             train_site(study, row, site, 0)
             training.setdefault(row.name, {})[site] = describe_training(study, row, site)
             scores = score_model(study, row, site, scans[site])
