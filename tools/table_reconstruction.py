@@ -35,7 +35,6 @@ from prism_mri.metrics import (
 from prism_mri.models.site_model import read_model
 from prism_mri.models.translator import read_translator
 from prism_mri.preprocessing.conform import conform
-from prism_mri.training.anchored import AnchoredSettings
 from prism_mri.training.paper import PaperSettings
 
 PAPER_TABLE = {
@@ -54,7 +53,7 @@ def plan_rows() -> list[Row]:
     return [
         Row("paper, small", PaperSettings()),
         Row("paper, published size", PaperSettings(size="published", epochs=14)),
-        Row("anchored", AnchoredSettings()),
+        Row("anchored", plan_demo(quick=False).training),
     ]
 
 
