@@ -8,11 +8,22 @@ the anchored anatomy (CSF, GM, WM as blue, green, red), what becomes of that, an
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from recipe_study import Row, Study, Trained, draw, read_acquired, read_scans, read_trained, redraw
+from recipe_study import (
+    Row,
+    Study,
+    Trained,
+    draw,
+    read_acquired,
+    read_scans,
+    read_trained,
+    redraw,
+    train_site,
+)
 from table_recipes import PICTURE_SITES, PICTURED, plan_rows, plan_study
 
 from prism_mri.evaluate.scans import Scan
@@ -71,7 +82,10 @@ def main() -> None:
     parser.add_argument("--target", default="guys")
     arguments = parser.parse_args()
     study = plan_study(arguments.anatomies, arguments.out)
+    study.simulate()
     rows = [row for row in plan_rows() if row.name in PICTURED]
+    for row, site in itertools.product(rows, PICTURE_SITES):
+        train_site(study, row, site, 0)
     scans = {scanner: (person, scan) for person, scanner, scan in read_scans(study, PICTURE_SITES)}
     figure = Figure(figsize=(11, 9))
     axes = figure.subplots(len(PICTURE_SITES), len(_COLUMNS))

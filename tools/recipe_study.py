@@ -128,11 +128,22 @@ def is_trained(study: Study, row: Row, site: str, seed: int) -> bool:
 
 
 def train_site(study: Study, row: Row, site: str, seed: int) -> Path:
-    """Train one site by one row's recipe, unless it has been, and return its model folder."""
+    """Train and publish one site by one row's recipe, unless it has been; return its folder."""
     out = study.model(row, site, seed)
-    if is_trained(study, row, site, seed):
-        return out
+    if not is_trained(study, row, site, seed):
+        _train(study, row, site, seed, out)
+    # Here, where every model has one process: several rows read a model at once.
+    if not locate_card(out, site).exists():
+        publish_card(out, locate_card(out, site), private_key=None, local_only=True)
+    return out
 
+
+def locate_card(folder: Path, site: str) -> Path:
+    """Return where a model's card lies."""
+    return folder / f"{site}.prism"
+
+
+def _train(study: Study, row: Row, site: str, seed: int, out: Path) -> None:
     def report(line: str) -> None:
         _LOGGER.info("%s %s seed %d: %s", row.name, site, seed, line)
 
@@ -151,7 +162,6 @@ def train_site(study: Study, row: Row, site: str, seed: int) -> Path:
             resume=out.exists(),
             report=report,
         )
-    return out
 
 
 @dataclass(frozen=True)
@@ -165,10 +175,7 @@ class Trained:
 def read_trained(study: Study, row: Row, site: str, seed: int) -> Trained:
     """Read a site's model, its card through the bytes that would travel."""
     folder = study.model(row, site, seed)
-    path = folder / f"{site}.prism"
-    if not path.exists():
-        publish_card(folder, path, private_key=None, local_only=True)
-    card = read_card(path, allow_unsigned=True)
+    card = read_card(locate_card(folder, site), allow_unsigned=True)
     return Trained(card, read_anatomy_encoder(folder, read_translator()))
 
 

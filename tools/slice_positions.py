@@ -122,12 +122,12 @@ def average_bands(drawn: SliceStack, truth: SliceStack, mask: MaskStack) -> list
 
 def save_picture(curves: dict[str, list[float]], out: Path) -> None:
     """Plot SSIM against height."""
-    figure = Figure(figsize=(6, 3.6))
+    figure = Figure(figsize=(8, 3.6))
     axis = figure.subplots()
     heights = (np.arange(_BANDS) + 0.5) / _BANDS
     for name, values in curves.items():
         axis.plot(heights, values, marker="o", linestyle="--" if "middle" in name else "-")
-    axis.legend(list(curves), fontsize=8)
+    axis.legend(list(curves), fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     axis.set(xlabel="height in the brain (0 lowest slice, 1 highest)", ylabel="SSIM in the brain")
     figure.tight_layout()
     figure.savefig(out, dpi=100)

@@ -53,6 +53,10 @@ def plan_rows() -> list[Row]:
     return [
         Row("paper, small", PaperSettings()),
         Row("paper, published size", PaperSettings(size="published", epochs=14)),
+        Row(
+            "paper, published size, longer",
+            PaperSettings(size="published", epochs=40, patience=40),
+        ),
         Row("anchored", plan_demo(quick=False).training),
     ]
 
