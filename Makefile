@@ -5,7 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo demo-quick test lint docs bench
+# The travelling benchmark: label maps of ANATOMIES, everything cached under bench/.
+ANATOMIES ?= ../shared/data/anatomies
+MODALITY ?= T2w
+
+.PHONY: demo demo-quick test lint docs bench bench-travelling
 
 demo: $(INSTALLED)
 	$(BIN)/prism-mri demo --out demo
@@ -28,6 +32,10 @@ docs: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python tools/bench.py
+
+bench-travelling: $(INSTALLED)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[bench]'
+	$(BIN)/python tools/bench_travelling.py --anatomies $(ANATOMIES) --modality $(MODALITY) --out bench
 
 # torch first: a build that the environment offers for this machine is kept, and nothing replaces it.
 $(INSTALLED): pyproject.toml constraints.txt

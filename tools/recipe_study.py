@@ -8,7 +8,10 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +122,21 @@ def digest(content: Any) -> str:
     """Return a short digest of JSON-able content."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_parallel(work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int) -> None:
+    """Do jobs in processes of one thread each; what they return must come from their cache."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+        futures = [pool.submit(work, *job) for job in jobs]
+        for done, future in enumerate(as_completed(futures), start=1):
+            future.result()
+            sys.stderr.write(f"{work.__name__}: {done} of {len(futures)}\n")
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
 
 def is_trained(study: Study, row: Row, site: str, seed: int) -> bool:

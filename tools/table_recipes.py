@@ -10,16 +10,12 @@ all its numbers, what every training reached at home among them, to ``RECIPES/re
 
 import argparse
 import json
-import logging
-import multiprocessing
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
-import torch
-from recipe_study import Row, Score, Study, score_baselines, score_row, train_site
+from recipe_study import Row, Score, Study, run_parallel, score_baselines, score_row, train_site
 
 from prism_mri.files import write_whole
 from prism_mri.models.site_model import read_model
@@ -73,22 +69,8 @@ def train_all(study: Study, rows: Sequence[Row], seeds: Sequence[int], workers: 
     # Rows that differ in what becomes of the models share these.
     jobs = {study.model(row, site, seed): (study, row, site, seed) for _, row, site, seed in wanted}
     scorings = [(study, row, SITES, seed) for seed in seeds for row in rows]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        for work, arguments in ((train_site, list(jobs.values())), (score_row, scorings)):
-            futures = [pool.submit(work, *job) for job in arguments]
-            for done, future in enumerate(as_completed(futures), start=1):
-                future.result()
-                _say(f"{work.__name__}: {done} of {len(futures)}")
-
-
-def _start_worker() -> None:
-    torch.set_num_threads(1)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    run_parallel(train_site, list(jobs.values()), workers)
+    run_parallel(score_row, scorings, workers)
 
 
 def summarize(scores: Sequence[Sequence[Score]]) -> dict[str, dict[str, float]]:

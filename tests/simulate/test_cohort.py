@@ -328,6 +328,9 @@ def test_more_people_do_not_change_the_first(label_plan: CohortPlan, tmp_path: P
         ({"lesions_ml": float("nan")}, ConfigError, r"0 to 50 ml on average, got nan"),
         ({"atrophy": -0.1}, ConfigError, r"atrophy must be 0 to 0.3 of the cortex .*, got -0.1"),
         ({"atrophy": 0.31}, ConfigError, r"0 to 0.3 of the cortex on average, got 0.31"),
+        ({"site_atrophy": {"guys": 0.4}}, ConfigError, r"0 to 0.3 of the cortex .*, got 0.4"),
+        ({"site_atrophy": {"oasis": 0.1}}, ConfigError, r"atrophy is given for oasis, which is no"),
+        ({"visited": ("west",)}, ConfigError, r"visited scanner 'west': choose from north, south"),
     ],
 )
 def test_bad_plans_are_refused_before_anything_is_made(

@@ -12,6 +12,7 @@ from prism_mri.bids import check_modality, find_images, read_sidecar
 from prism_mri.config import Modality
 from prism_mri.simulate import anatomy
 from prism_mri.simulate.cohort import CohortPlan, simulate_cohort
+from prism_mri.simulate.protocols import get_visited_protocol
 from prism_mri.volume import Volume, read_volume
 
 
@@ -126,6 +127,33 @@ def test_lesions_and_atrophy_stand_in_the_participants_tables(ill_cohort: Path) 
             "atrophy": "1",
             "lesion_ml": "mL",
         }
+
+
+def test_one_site_is_older_and_nobody_trains_at_a_visited_scanner(
+    tmp_path: Path, half_template: TissueMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anatomy, "read_tissue_map", lambda: half_template)
+    plan = CohortPlan(
+        sites=("guys", "adni"), subjects=1, travelling=1, slice_spacing_mm=12.0,
+        visited=("north",), site_atrophy={"adni": 0.2},
+    )  # fmt: skip
+    simulate_cohort(plan, tmp_path / "out")
+    assert list(read_participants(tmp_path / "out/adni")["sub-001"]) == ["atrophy"]
+    assert read_participants(tmp_path / "out/adni")["sub-001"]["atrophy"] > 0.2 / 3
+    assert read_participants(tmp_path / "out/guys") == {"sub-001": {}}
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "adni", "guys", "simulation.json", "travelling",
+    ]  # fmt: skip
+    truths = (tmp_path / "out/travelling/derivatives/truth").rglob("*ses-north*desc-clean*")
+    targets = [path.name.split("acq-")[1].split("_")[0] for path in truths]
+    assert sorted(targets) == ["adni", "guys"]
+    described = json.loads((tmp_path / "out/simulation.json").read_text())
+    assert (
+        described["protocols"]["north"]["sha256"]
+        == get_visited_protocol("north")
+        .model_copy(update={"slice_spacing_mm": 12.0, "slice_thickness_mm": 12.0})
+        .digest()
+    )
 
 
 def test_people_differ_in_lesions_and_atrophy(ill_cohort: Path) -> None:

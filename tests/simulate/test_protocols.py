@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from typing import Final
 
 import pytest
 import torch
@@ -12,9 +13,11 @@ from prism_mri.errors import ConfigError
 from prism_mri.simulate.physics import interpolate_tissue_properties
 from prism_mri.simulate.protocols import (
     SCANNERS,
+    VISITED_SCANNERS,
     Protocol,
     draw_unseen_protocol,
     get_protocol,
+    get_visited_protocol,
     vary_protocol,
 )
 from prism_mri.simulate.sequences import (
@@ -121,6 +124,52 @@ def test_t1w_is_a_thin_gradient_echo_but_at_iop() -> None:
         thin = isinstance(protocol.sequence, PreparedGradientEcho)
         assert thin == (name != "iop")
         assert protocol.slice_thickness_mm == (1.2 if thin else 4.0)
+
+
+BENCHMARK_DIGESTS: Final[dict[tuple[str, Modality], str]] = {
+    ("guys", "T2w"): "d5ab3a3e3b09",
+    ("guys", "T1w"): "8fe3154c4d1e",
+    ("hh", "T2w"): "4ffe4cb34a73",
+    ("hh", "T1w"): "c287f80e910d",
+    ("iop", "T2w"): "48b109e63d54",
+    ("iop", "T1w"): "2c88e82f1cf2",
+    ("adni", "T2w"): "195b33e6a70e",
+    ("adni", "T1w"): "f3b4bc9dc57e",
+    ("north", "T2w"): "b340921f3504",
+    ("north", "T1w"): "aee4d0a8b908",
+    ("south", "T2w"): "e56c9cae3a6c",
+    ("south", "T1w"): "187ae7c9bacf",
+}
+"""Of the T2w and T1w protocols of the travelling benchmark, first twelve digits."""
+
+
+@pytest.mark.parametrize("key", BENCHMARK_DIGESTS)
+def test_the_benchmarks_protocols_are_frozen(key: tuple[str, Modality]) -> None:
+    """Who changes one makes older results incomparable: then the benchmark's VERSION goes up."""
+    name, modality = key
+    get = get_visited_protocol if name in VISITED_SCANNERS else get_protocol
+    assert get(name, modality).digest()[:12] == BENCHMARK_DIGESTS[key]
+
+
+def test_visited_scanners_lie_outside_what_the_translator_is_trained_on() -> None:
+    """Ranges of the translator's pairs on T2w: see PairSource and draw_sequence."""
+    ranges = {
+        "field_tesla": (1.0, 3.2), "gamma": (0.75, 1.3), "repetition_ms": (2500, 10000),
+        "echo_ms": (60, 140), "noise_std": (0, 0.09), "bias_std": (0, 0.3), "sharpening": (0, 0.6),
+    }  # fmt: skip
+    for name in VISITED_SCANNERS:
+        protocol = get_visited_protocol(name)
+        outside = [
+            field
+            for field, (low, high) in ranges.items()
+            if not low <= read_setting(protocol, field) <= high
+        ]
+        assert len(outside) >= 2, (name, outside)
+
+
+def test_unknown_visited_scanner_is_refused_with_the_choices() -> None:
+    with pytest.raises(ConfigError, match=r"visited scanner 'guys': choose from north, south"):
+        get_visited_protocol("guys")
 
 
 def test_unknown_name_is_refused_with_the_choices() -> None:

@@ -174,6 +174,17 @@ def test_the_model_can_be_published(trained, tmp_path):
     assert torch.equal(card.decoder.head.weight, tensors["decoder.head.weight"])
 
 
+def test_no_epochs_leave_the_shipped_networks_and_the_sites_own_style(train, translator, tmp_path):
+    outcome, _ = train(SHORT.model_copy(update={"epochs": 0}))
+    assert (outcome.epochs, outcome.steps, outcome.best_epoch) == (0, 0, 0)
+    description, tensors = read_model(tmp_path / "model")
+    assert description.complete
+    for name, tensor in parameters_of(translator).items():
+        assert torch.equal(tensors[name], tensor), name
+    assert torch.isfinite(tensors["style_prior.mean"]).all()
+    publish_card(tmp_path / "model", tmp_path / "style.prism", private_key=None, local_only=True)
+
+
 def test_training_that_only_harms_leaves_the_translators_weights(
     trained, train, translator, tmp_path
 ):

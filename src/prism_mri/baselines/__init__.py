@@ -1,5 +1,7 @@
 """Simple methods that every harmonizer has to beat."""
 
+from prism_mri.baselines.histogram import HistogramMatching
 from prism_mri.baselines.quantile import PERCENTILES, QuantileMatching
+from prism_mri.baselines.zscore import ZScore
 
-__all__ = ["PERCENTILES", "QuantileMatching"]
+__all__ = ["PERCENTILES", "HistogramMatching", "QuantileMatching", "ZScore"]

@@ -1,5 +1,6 @@
-"""Image similarity: inside the brain, and over whole slices."""
+"""Image similarity inside the brain and over whole slices, and what an image shows."""
 
+from prism_mri.metrics.fidelity import Fidelity, count_volumes, measure_fidelity
 from prism_mri.metrics.image import (
     DATA_RANGE,
     SSIM_SIGMA,
@@ -21,6 +22,7 @@ __all__ = [
     "DATA_RANGE",
     "PSNR_LIMIT_DB",
     "SSIM_SIGMA",
+    "Fidelity",
     "ImageScores",
     "SliceScores",
     "compute_brain_slice_scores",
@@ -30,4 +32,6 @@ __all__ = [
     "compute_ssim",
     "compute_ssim_map",
     "compute_whole_slice_scores",
+    "count_volumes",
+    "measure_fidelity",
 ]

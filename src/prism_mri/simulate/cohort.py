@@ -6,7 +6,7 @@ import logging
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -32,7 +32,13 @@ from prism_mri.simulate.dataset import (
     write_target_truth,
 )
 from prism_mri.simulate.pathology import apply_atrophy, compute_lesion_ml, place_lesions
-from prism_mri.simulate.protocols import Protocol, draw_unseen_protocol, get_protocol, vary_protocol
+from prism_mri.simulate.protocols import (
+    Protocol,
+    draw_unseen_protocol,
+    get_protocol,
+    get_visited_protocol,
+    vary_protocol,
+)
 from prism_mri.simulate.scanner import add_scanner_defects, compute_truth, place_grid, render_clean
 from prism_mri.volume import strip_nifti_suffix
 
@@ -65,6 +71,8 @@ class CohortPlan:
         subjects: scans of own people at each site.
         travelling: people scanned at every site.
         unseen: random scanners that only travelling people visit.
+        visited: names of fixed scanners that only travelling people visit, of
+            :data:`prism_mri.simulate.protocols.VISITED_SCANNERS`.
         seed: of everything.
         anatomies: folder of label maps; None for the embedded template.
         site_people: stems of the label maps that sites scan; None for all that do not travel.
@@ -77,12 +85,14 @@ class CohortPlan:
             from a log-normal distribution (σ 0.6, cut at two).
         atrophy: fraction of the cortex turned into fluid, mean over people, 0 to 0.3; a person's
             has a standard deviation of a third of it (cut at two).
+        site_atrophy: by site, what the people of that site have on top of ``atrophy``.
     """
 
     sites: tuple[str, ...] = ("guys", "hh", "adni")
     subjects: int = 10
     travelling: int = 4
     unseen: int = 0
+    visited: tuple[str, ...] = ()
     seed: int = 0
     anatomies: Path | None = None
     site_people: tuple[str, ...] | None = None
@@ -92,6 +102,7 @@ class CohortPlan:
     modality: Modality = "T2w"
     lesions_ml: float = 0.0
     atrophy: float = 0.0
+    site_atrophy: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -132,7 +143,8 @@ def simulate_cohort(
     roster = _check_plan(plan, out)
     protocols = [_adapt(get_protocol(name, plan.modality), plan) for name in plan.sites]
     unseen = [_draw_unseen(plan, index) for index in range(plan.unseen)]
-    total = plan.subjects * len(protocols) + plan.travelling * (len(protocols) + plan.unseen)
+    unseen += [_adapt(get_visited_protocol(name, plan.modality), plan) for name in plan.visited]
+    total = plan.subjects * len(protocols) + plan.travelling * (len(protocols) + len(unseen))
     done = itertools.count(1)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
@@ -165,6 +177,8 @@ def _check_plan(plan: CohortPlan, out: Path) -> _Roster:
     _check_pathology(plan)
     for name in plan.sites:
         get_protocol(name, plan.modality)
+    for name in plan.visited:
+        get_visited_protocol(name, plan.modality)
     if plan.anatomies is None:
         if plan.whole_head:
             raise ConfigError(
@@ -179,10 +193,14 @@ def _check_pathology(plan: CohortPlan) -> None:
         raise ConfigError(
             f"lesions must be 0 to {_MAX_LESIONS_ML:g} ml on average, got {plan.lesions_ml:g}"
         )
-    if not 0 <= plan.atrophy <= _MAX_ATROPHY:
-        raise ConfigError(
-            f"atrophy must be 0 to {_MAX_ATROPHY:g} of the cortex on average, got {plan.atrophy:g}"
-        )
+    strangers = sorted(set(plan.site_atrophy) - set(plan.sites))
+    if strangers:
+        raise ConfigError(f"atrophy is given for {', '.join(strangers)}, which is no site here")
+    for atrophy in (plan.atrophy, *(plan.atrophy + more for more in plan.site_atrophy.values())):
+        if not 0 <= atrophy <= _MAX_ATROPHY:
+            raise ConfigError(
+                f"atrophy must be 0 to {_MAX_ATROPHY:g} of the cortex on average, got {atrophy:g}"
+            )
 
 
 def _choose_people(plan: CohortPlan, folder: Path) -> _Roster:
@@ -254,14 +272,15 @@ def _simulate_subject(
     """Scan one of a site's own people; returns ``sub-…`` and what is known of the person."""
     generator = _generator(plan.seed, protocol.name, index)
     population = POPULATIONS[protocol.name]
+    atrophy = plan.atrophy + plan.site_atrophy.get(protocol.name, 0.0)
     if roster.site_people:
         path = roster.site_people[index % len(roster.site_people)]
-        person = _age(plan, read_anatomy(path, generator, whole_head=plan.whole_head))
+        person = _age(plan, read_anatomy(path, generator, whole_head=plan.whole_head), atrophy)
         anatomy = deform_anatomy(person.anatomy, generator, population)
         prefix = f"sub-{_label(anatomy.person)}_ses-{index // len(roster.site_people) + 1:02d}"
     else:
         name = f"{protocol.name}-{index}"
-        person = _age(plan, draw_template_person(name, generator, population))
+        person = _age(plan, draw_template_person(name, generator, population), atrophy)
         anatomy, prefix = person.anatomy, f"sub-{index + 1:03d}"
     if plan.modality != "T2w":
         # A scan of its own: neither position nor noise are those of the T2w.
@@ -282,17 +301,18 @@ def _draw_traveller(plan: CohortPlan, roster: _Roster, index: int) -> _Person:
     generator = _generator(plan.seed, "traveller", index)
     if roster.travelling_people:
         path = roster.travelling_people[index]
-        return _age(plan, read_anatomy(path, generator, whole_head=plan.whole_head))
+        return _age(plan, read_anatomy(path, generator, whole_head=plan.whole_head), plan.atrophy)
     population = Population(ventricle_mm=1.0)
-    return _age(plan, draw_template_person(f"trav{index + 1:02d}", generator, population))
+    person = draw_template_person(f"trav{index + 1:02d}", generator, population)
+    return _age(plan, person, plan.atrophy)
 
 
-def _age(plan: CohortPlan, anatomy: Anatomy) -> _Person:
+def _age(plan: CohortPlan, anatomy: Anatomy, atrophy: float) -> _Person:
     """Give a person the atrophy and lesions that were asked for, the same wherever it is met."""
     columns: dict[str, float] = {}
-    if plan.atrophy:
+    if atrophy:
         generator = _generator(plan.seed, f"{anatomy.person}-atrophy", 0)
-        fraction = plan.atrophy * (1 + _draw_cut(generator) / 3)
+        fraction = atrophy * (1 + _draw_cut(generator) / 3)
         anatomy = apply_atrophy(anatomy, generator, fraction)
         columns["atrophy"] = fraction
     if plan.lesions_ml:
@@ -352,10 +372,12 @@ def _describe(plan: CohortPlan, protocols: Sequence[Protocol]) -> Mapping[str, o
         "subjects": plan.subjects,
         "travelling": plan.travelling,
         "unseen": plan.unseen,
+        "visited": list(plan.visited),
         "whole_head": plan.whole_head,
         "modality": plan.modality,
         "lesions_ml": plan.lesions_ml,
         "atrophy": plan.atrophy,
+        "site_atrophy": dict(plan.site_atrophy),
         "protocols": {p.name: {**p.model_dump(), "sha256": p.digest()} for p in protocols},
     }
 

@@ -152,6 +152,52 @@ Everything else is a plausible choice: PD is the T2w's first echo, T1w a prepare
 thin slices but at iop, which has a spin echo of thick ones, and FLAIR nulls fluid within 3 %.
 """
 
+VISITED_SCANNERS: Final[Mapping[str, tuple[Scanner, Mapping[Modality, Scan]]]] = {
+    "north": (
+        Scanner(
+            name="north", field_tesla=1.0, blur_fwhm_mm=1.2, bias_std=0.10, noise_std=0.055,
+            gamma=0.72, gain=520.0,
+        ),
+        {
+            "T2w": _spin_echo(10800, 146, 2.0),
+            "PDw": _spin_echo(9400, 28, 2.0),
+            "T1w": _gradient_echo(1900, 640, 13, echo_spacing_ms=9.0, pulses=120),
+            "FLAIR": _flair(13000, 2650, 150, 4.0),
+        },
+    ),
+    "south": (
+        Scanner(
+            name="south", field_tesla=3.4, blur_fwhm_mm=0.6, sharpening=0.3, bias_std=0.20,
+            noise_std=0.035, gamma=1.36, gain=1500.0,
+        ),
+        {
+            "T2w": _spin_echo(4300, 78, 1.5),
+            "PDw": _spin_echo(4300, 14, 1.5),
+            "T1w": _gradient_echo(2900, 1240, 7, echo_spacing_ms=6.6, pulses=200),
+            "FLAIR": _flair(11000, 2750, 120, 3.0),
+        },
+    ),
+}  # fmt: skip
+"""Scanners that nobody trains at: sources of the travelling benchmark.
+
+Each lies outside at least two of the ranges that the translator is trained on
+(:class:`prism_mri.simulate.pairs.PairSource`): north by γ and, on T2w, by TR and TE; south by field
+and γ. They are fixed: a test holds their digests.
+"""
+
+
+def get_visited_protocol(name: str, modality: Modality = "T2w") -> Protocol:
+    """Return the protocol of a scanner that nobody trains at.
+
+    Raises:
+        ConfigError: no such scanner has that name.
+    """
+    if name not in VISITED_SCANNERS:
+        known = ", ".join(VISITED_SCANNERS)
+        raise ConfigError(f"unknown visited scanner '{name}': choose from {known}")
+    scanner, scans = VISITED_SCANNERS[name]
+    return Protocol(modality=modality, **dict(scanner), **dict(scans[modality]))
+
 
 def get_protocol(name: str, modality: Modality = "T2w") -> Protocol:
     """Return a named scanner's protocol of a modality.

@@ -48,7 +48,8 @@ from prism_mri.training.slices import draw_window, load_slices
 class AnchoredSettings(FrozenModel):
     """Settings of the recipe; the loop's length follows from the data unless given."""
 
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 8
+    epochs: Annotated[int, Field(ge=0, le=10_000)] = 8
+    """0 keeps the translator's networks: only the site's style statistics are its own."""
     batch: Annotated[int, Field(ge=2, le=256)] = 8
     crop: Annotated[int, Field(ge=32, multiple_of=16)] = 128
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4

@@ -34,7 +34,7 @@ Losses = dict[str, torch.Tensor]
 class LoopSettings(FrozenModel):
     """Settings of the loop that every recipe shares."""
 
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=0)]
     steps_per_epoch: Annotated[int, Field(ge=1)]
     learning_rate: Positive
     patience: Annotated[int, Field(ge=1)]
