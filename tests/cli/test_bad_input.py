@@ -269,13 +269,15 @@ def test_train_refuses_what_is_not_prepared(refused, tmp_path, out):
     line = refused("train", tmp_path, "--out", out / "model")
     assert f"{tmp_path} is no prepared dataset" in line
     assert "prism-mri prepare" in line
-    line = refused("train", tmp_path, "--out", out / "model", "--epochs", 0)
-    assert "--epochs must be 1 to 10000, got 0" in line
+    line = refused("train", tmp_path, "--out", out / "model", "--epochs", -1)
+    assert "--epochs must be 0 to 10000 with recipe anchored, got -1" in line
+    line = refused("train", tmp_path, "--out", out / "model", "--epochs", 0, "--recipe", "paper")
+    assert "--epochs must be 1 to 10000 with recipe paper, got 0" in line
     config = tmp_path / "recipe.toml"
-    config.write_text("epochs = 0\nspeed = 3\n")
+    config.write_text("epochs = -1\nspeed = 3\n")
     line = refused("train", tmp_path, "--out", out / "model", "--config", config)
     assert line.startswith(f"{config}: ")
-    assert "epochs: Input should be greater than or equal to 1" in line
+    assert "epochs: Input should be greater than or equal to 0" in line
     assert "speed: Extra inputs are not permitted" in line
 
 

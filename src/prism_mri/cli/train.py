@@ -36,7 +36,13 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--config", metavar="FILE.toml", type=Path, help="settings of the recipe, as TOML"
     )
-    parser.add_argument("--epochs", metavar="N", type=int, help="default: the recipe's")
+    parser.add_argument(
+        "--epochs",
+        metavar="N",
+        type=int,
+        help="default: the recipe's; anchored: 0 keeps the shipped networks and takes the site's "
+        "style statistics alone",
+    )
     parser.add_argument(
         "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto"
     )
@@ -115,8 +121,12 @@ def _collect_options(args: argparse.Namespace) -> dict[str, int]:
 
     if args.epochs is None:
         return {}
-    if not 1 <= args.epochs <= _MAX_EPOCHS:
-        raise ConfigError(f"--epochs must be 1 to {_MAX_EPOCHS}, got {args.epochs}")
+    least = 0 if args.recipe == "anchored" else 1
+    if not least <= args.epochs <= _MAX_EPOCHS:
+        raise ConfigError(
+            f"--epochs must be {least} to {_MAX_EPOCHS} with recipe {args.recipe}, "
+            f"got {args.epochs}"
+        )
     return {"epochs": args.epochs}
 
 
