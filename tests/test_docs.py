@@ -1,5 +1,6 @@
 """What the documentation shows works: links, make targets, commands and options, Python blocks."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -98,3 +99,46 @@ def test_pages_are_found() -> None:
     names = {page.name for page in PAGES}
     assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md"} <= names
     assert ["make", "demo"] in read_commands(REPOSITORY / "README.md")
+
+
+# --- the tables say what the results say ----------------------------------------------------------
+
+
+def read_recipes_table() -> dict[str, dict[str, dict[str, float]]]:
+    found: dict[str, dict[str, dict[str, float]]] = json.loads(
+        (REPOSITORY / "docs/results/recipes.json").read_text()
+    )["table"]
+    return found
+
+
+def test_the_readmes_table_is_that_of_the_results() -> None:
+    table, text = read_recipes_table(), (REPOSITORY / "README.md").read_text()
+    columns = ("not harmonized", "quantile matching", "anchored", "oracle")
+    names = {pair: pair for pair in table["oracle"] if "→" in pair} | {"all pairs": "mean of pairs"}
+    for key, name in names.items():
+        cells = [
+            f"{table[row][key]['ssim']:.3f} / {table[row][key]['psnr_db']:.1f}" for row in columns
+        ]
+        assert f"| {name} | {' | '.join(cells)} |" in text
+
+
+def test_the_recipes_page_has_the_results_rows() -> None:
+    table, text = read_recipes_table(), (REPOSITORY / "docs/paper-recipe.md").read_text()
+    pairs = sorted(pair for pair in table["oracle"] if "→" in pair)
+    for row, groups in table.items():
+        cells = " | ".join(f"{groups[pair]['ssim']:.3f}" for pair in pairs)
+        assert f"| {row} | {cells} | {groups['all pairs']['ssim']:.3f}" in text, row
+
+
+def test_the_reconstruction_table_is_that_of_the_results() -> None:
+    results = json.loads((REPOSITORY / "docs/results/reconstruction.json").read_text())["table"]
+    text = (REPOSITORY / "docs/paper-recipe.md").read_text()
+    for row, sites in results.items():
+        cells = [
+            f"{sites[site]['whole']['ssim']:.4f} / {sites[site]['whole']['psnr_db']:.1f}"
+            if site in sites
+            else "–"
+            for site in ("guys", "hh", "adni")
+        ]
+        lines = [line for line in text.splitlines() if line.startswith(f"| {row}")]
+        assert any(" | ".join(cells) in line for line in lines), (row, cells)
