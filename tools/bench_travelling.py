@@ -351,9 +351,9 @@ def main() -> None:
         for site in SITES
     }
     run_parallel(train_site, list(jobs.values()), arguments.workers)
-    run_parallel(score_simple, [(study, name) for name in SIMPLE], arguments.workers)
     trained = [(study, row, seed) for row, seeds in wanted.items() for seed in seeds]
     run_parallel(score_trained, trained, arguments.workers)
+    run_parallel(score_simple, [(study, name) for name in SIMPLE], arguments.workers)
     scores = {name: [score_simple(study, name)] for name in SIMPLE}
     oracle = scores.pop(_ORACLE)
     for row, seeds in wanted.items():

@@ -100,9 +100,16 @@ def build_simple(study: Study, name: str) -> Method:
         )
         for site in study.plan.sites
     }
-    return lambda visit: fitted[visit.target].transform(
-        change(visit.image, visit.scan.mask), visit.scan.mask
-    )
+    changed: dict[tuple[str, str], SliceStack] = {}
+
+    def match(visit: Visit) -> SliceStack:
+        key = (visit.person, visit.source)
+        if key not in changed:
+            changed.clear()  # the same scan's targets follow one another
+            changed[key] = change(visit.image, visit.scan.mask)
+        return fitted[visit.target].transform(changed[key], visit.scan.mask)
+
+    return match
 
 
 def build_trained(study: Study, row: Row, seed: int) -> Method:
