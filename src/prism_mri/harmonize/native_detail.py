@@ -1,15 +1,15 @@
 """Back to the native grid without losing detail that the conform grid cannot hold."""
 
 import numpy as np
-import torch
-from torch.nn import functional
+from scipy.ndimage import uniform_filter
 
 from prism_mri.preprocessing.conform import Conformed
 from prism_mri.types import MaskArray, MaskStack, SliceStack, VolumeArray
 
 _WINDOW = 5
-_RIDGE = 1e-4
-_MAX_SLOPE = 3.0
+_RIDGE = np.float32(1e-4)
+_MAX_SLOPE = np.float32(3.0)
+_LEAST_WEIGHT = np.float32(1e-3)
 _EXTENSION = 3
 
 
@@ -57,13 +57,24 @@ def extend_brain(stack: SliceStack, mask: MaskStack) -> tuple[SliceStack, MaskSt
     Returns:
         Slices and mask, ``(K, H, W)`` each.
     """
-    values, inside = (torch.from_numpy(array)[:, None].float() for array in (stack, mask))
+    values, inside = stack, mask.astype(np.float32)
     for _ in range(_EXTENSION):
-        weight = functional.avg_pool2d(inside, 3, stride=1, padding=1)
-        mean = functional.avg_pool2d(values * inside, 3, stride=1, padding=1) / weight.clamp(1e-3)
-        values = torch.where(inside > 0, values, mean)
-        inside = (weight > 0).float()
-    return values[:, 0].numpy(), inside[:, 0].numpy() > 0
+        weight = average_window(inside, 3)
+        mean = average_window(values * inside, 3) / np.maximum(weight, _LEAST_WEIGHT)
+        values = np.where(inside > 0, values, mean)
+        inside = (weight > _LEAST_WEIGHT).astype(np.float32)
+    return values, inside > 0
+
+
+def average_window(stack: SliceStack, window: int) -> SliceStack:
+    """Return the mean over a square window of each slice, beyond whose edges counts as zero.
+
+    Args:
+        stack: ``(K, H, W)``.
+        window: side in pixels, odd.
+    """
+    mean: SliceStack = uniform_filter(stack, size=(1, window, window), mode="constant")
+    return mean
 
 
 def compute_local_slope(
@@ -86,16 +97,17 @@ def compute_local_slope(
         flat: ``(K, H, W)`` slope of flat windows; 0 if not given, so that noise is not carried
             over.
     """
-    x, y, inside = (torch.from_numpy(stack)[:, None] for stack in (source, decoded, mask))
 
-    def average(values: torch.Tensor) -> torch.Tensor:
-        return functional.avg_pool2d(values, window, stride=1, padding=window // 2)
+    def average(values: SliceStack) -> SliceStack:
+        mean: SliceStack = average_window(values * mask, window) / weight
+        return mean
 
-    weight = average(inside).clamp(min=1e-3)
-    mean_x, mean_y = average(x * inside) / weight, average(y * inside) / weight
-    covariance = average(x * y * inside) / weight - mean_x * mean_y
-    variance = average(x * x * inside) / weight - mean_x.square()
+    weight = np.maximum(average_window(mask, window), _LEAST_WEIGHT)
+    mean_x, mean_y = average(source), average(decoded)
+    covariance = average(source * decoded) - mean_x * mean_y
+    variance = np.maximum(average(np.square(source)) - np.square(mean_x), np.float32(0))
     if flat is not None:
-        covariance = covariance + _RIDGE * torch.from_numpy(flat)[:, None]
-    slope = covariance / (variance.clamp(min=0) + _RIDGE)
-    return (slope.clamp(-_MAX_SLOPE, _MAX_SLOPE) * inside)[:, 0].numpy()
+        covariance = covariance + _RIDGE * flat
+    slope = np.clip(covariance / (variance + _RIDGE), -_MAX_SLOPE, _MAX_SLOPE)
+    held: SliceStack = slope * mask
+    return held

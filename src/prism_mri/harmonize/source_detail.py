@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from prism_mri.harmonize.native_detail import compute_local_slope
+from prism_mri.harmonize.native_detail import average_window, compute_local_slope
 from prism_mri.types import MaskStack, SliceStack
 
 _COARSE_WINDOW = 31
@@ -15,7 +15,8 @@ _NOISE_FACTOR = 4.0
 """Resampling to the conform grid correlates noise, and the estimate sees only its fine part."""
 _LEAST_SHARE = 0.1
 _LAPLACIAN = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])
-_EPSILON = 1e-8
+_LEAST_WEIGHT = np.float32(1e-3)
+_EPSILON = np.float32(1e-8)
 
 
 def add_source_detail(
@@ -43,16 +44,15 @@ def add_source_detail(
     """
     inside = mask.astype(np.float32)
     broad = compute_local_slope(own, decoded, inside, window=_SLOPE_WINDOW)
-    slope = torch.from_numpy(compute_local_slope(own, decoded, inside, flat=broad))[:, None]
-    lost = torch.from_numpy((source - own) * inside)[:, None]
-    brain = torch.from_numpy(inside)[:, None]
-    detail = (lost - _average(lost, brain, _COARSE_WINDOW)) * brain
-    power = _average(detail.square(), brain, _POWER_WINDOW).clamp(min=_EPSILON)
-    noise = _NOISE_FACTOR * estimate_noise(source, mask) ** 2
-    kept = detail * (1 - noise / power).clamp(min=0)
-    drawn = torch.from_numpy(decoded)[:, None]
-    result = torch.maximum(drawn + slope * kept, _LEAST_SHARE * drawn) * brain
-    return result[:, 0].numpy()
+    slope = compute_local_slope(own, decoded, inside, flat=broad)
+    lost = (source - own) * inside
+    detail = (lost - _average_inside(lost, inside, _COARSE_WINDOW)) * inside
+    power = np.maximum(_average_inside(np.square(detail), inside, _POWER_WINDOW), _EPSILON)
+    noise = np.float32(_NOISE_FACTOR * estimate_noise(source, mask) ** 2)
+    kept = detail * np.maximum(1 - noise / power, np.float32(0))
+    least = np.float32(_LEAST_SHARE) * decoded
+    result: SliceStack = np.maximum(decoded + slope * kept, least) * inside
+    return result
 
 
 def estimate_noise(slices: SliceStack, mask: MaskStack) -> float:
@@ -74,10 +74,8 @@ def estimate_noise(slices: SliceStack, mask: MaskStack) -> float:
     return float(values.median()) / (6 * 0.6745) if len(values) else 0.0
 
 
-def _average(values: torch.Tensor, inside: torch.Tensor, window: int) -> torch.Tensor:
-    """Return means of ``(K, 1, H, W)`` over the part of each window that lies inside."""
-
-    def pool(stack: torch.Tensor) -> torch.Tensor:
-        return functional.avg_pool2d(stack, window, stride=1, padding=window // 2)
-
-    return pool(values * inside) / pool(inside).clamp(min=1e-3)
+def _average_inside(values: SliceStack, inside: SliceStack, window: int) -> SliceStack:
+    """Return means of ``(K, H, W)`` over the part of each window that lies inside."""
+    weight = np.maximum(average_window(inside, window), _LEAST_WEIGHT)
+    mean: SliceStack = average_window(values * inside, window) / weight
+    return mean
