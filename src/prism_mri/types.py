@@ -20,3 +20,5 @@ ImageBatch = Float[torch.Tensor, "B 1 H W"]
 MaskBatch = Float[torch.Tensor, "B 1 H W"]
 AnatomyBatch = Float[torch.Tensor, "B A H W"]
 StyleBatch = Float[torch.Tensor, "B Z"]
+SharedStyle = Float[torch.Tensor, "1 Z"]
+"""One style for all slices of a batch."""

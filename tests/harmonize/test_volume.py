@@ -215,7 +215,7 @@ def test_one_style_decodes_every_slice_and_one_redraws_the_source(
     forward = type(card.decoder).forward
 
     def note(self, anatomy, style):
-        seen.append(style.clone())
+        seen.append(style.expand(len(anatomy), -1))
         return forward(self, anatomy, style)
 
     brain = brain_with((30, 30, 11))

@@ -99,6 +99,41 @@ def test_film_gives_each_image_its_own_style() -> None:
     assert output.flatten().tolist() == pytest.approx([1.5, 4.0], abs=1e-4)
 
 
+def draw_statistics(norm: BatchNorm) -> None:
+    for name, tensor in norm.state_dict().items():
+        tensor.copy_(torch.rand(len(tensor)) + (0.5 if name.endswith(("var", "weight")) else -0.5))
+
+
+def test_fixed_statistics_fold_into_the_convolution() -> None:
+    torch.manual_seed(0)
+    block, features = ConvBlock(3, 5, stride=2).eval(), torch.randn(2, 3, 8, 9)
+    convolution, norm = block[0], block[1]
+    assert isinstance(norm, BatchNorm)
+    draw_statistics(norm)
+    expected = functional.relu(norm(convolution(features)))
+    torch.testing.assert_close(block(features), expected)
+    block.train()
+    assert not torch.allclose(block(features), expected, atol=0.01)  # the batch's own statistics
+
+
+def test_one_style_for_all_slices_folds_as_well() -> None:
+    torch.manual_seed(0)
+    block, features = FilmBlock(3, 5, style_dim=4).eval(), torch.randn(2, 3, 8, 9)
+    draw_statistics(block.norm)
+    style = torch.randn(1, 4)
+    scale, shift = block.film(style)[:, :, None, None].chunk(2, dim=1)
+    expected = functional.relu(block.norm(block.conv(features)) * (1 + scale) + shift)
+    torch.testing.assert_close(block(features, style), expected)
+    torch.testing.assert_close(block(features, style.expand(2, -1)), expected)
+
+
+def test_what_is_folded_can_still_be_trained() -> None:
+    block = FilmBlock(1, 2, style_dim=3).eval()
+    block(torch.rand(2, 1, 4, 4), torch.randn(1, 3)).sum().backward()
+    gradients = [block.conv.weight.grad, block.film.weight.grad, block.film.bias.grad]
+    assert all(gradient is not None and gradient.any() for gradient in gradients)
+
+
 def test_upsampling_is_bilinear_between_pixel_centres() -> None:
     row = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
     assert upsample_to(row, torch.zeros(1, 1, 1, 4)).flatten().tolist() == [0, 0.25, 0.75, 1]

@@ -43,6 +43,7 @@ from prism_mri.networks.registry import (
     AnyStyleEncoder,
     build_decoder,
     build_style_encoder,
+    freeze,
 )
 
 
@@ -259,4 +260,4 @@ def _fill(network: nn.Module, prefix: str, tensors: Mapping[str, torch.Tensor]) 
         if name.startswith(prefix)
     }
     network.load_state_dict(state, strict=True)
-    network.eval().requires_grad_(False)
+    freeze(network)

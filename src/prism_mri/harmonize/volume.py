@@ -126,7 +126,7 @@ def encode_anatomy(slices: SliceStack, anatomy_encoder: nn.Module) -> torch.Tens
 @torch.no_grad()
 def decode_slices(anatomy: torch.Tensor, style: torch.Tensor, decoder: AnyDecoder) -> SliceStack:
     """Decode ``(K, A, H, W)`` anatomy under one style ``(Z,)`` to ``(K, H, W)`` slices."""
-    parts = [decoder(part, style.expand(len(part), -1))[:, 0] for part in anatomy.split(_BATCH)]
+    parts = [decoder(part, style[None])[:, 0] for part in anatomy.split(_BATCH)]
     return torch.cat(parts).numpy()
 
 

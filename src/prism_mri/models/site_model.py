@@ -31,6 +31,7 @@ from prism_mri.networks.registry import (
     LevelAnatomyEncoderSpec,
     StyleEncoderSpec,
     build_anatomy_encoder,
+    freeze,
 )
 
 DESCRIPTION_NAME = "model.json"
@@ -221,7 +222,7 @@ def load_part(
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{folder / WEIGHTS_NAME} is damaged ({reason}): train again") from error
-    network.eval().requires_grad_(requires_grad=False)
+    freeze(network)
 
 
 def _select(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -26,6 +26,7 @@ from prism_mri.networks.registry import (
     build_anatomy_encoder,
     build_decoder,
     build_style_encoder,
+    freeze,
 )
 from prism_mri.networks.style_encoder import StyleEncoder
 
@@ -107,7 +108,7 @@ def read_translator(path: Path | None = None) -> Translator:
         RuntimeError,
     ) as error:
         raise InputError(f"cannot read translator {path}: {str(error).splitlines()[0]}") from error
-    networks.eval().requires_grad_(requires_grad=False)
+    freeze(networks)
     return Translator(
         networks, description, compute_anatomy_digest(networks.anatomy_encoder.state_dict())
     )

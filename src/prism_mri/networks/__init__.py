@@ -25,6 +25,7 @@ from prism_mri.networks.registry import (
     build_decoder,
     build_style_encoder,
     expected_tensors,
+    freeze,
 )
 from prism_mri.networks.style_encoder import GaussianStyle, StyleEncoder
 from prism_mri.networks.unet import UNet
@@ -57,4 +58,5 @@ __all__ = [
     "build_decoder",
     "build_style_encoder",
     "expected_tensors",
+    "freeze",
 ]

@@ -6,7 +6,7 @@ every slice and would hide the image's gain from the style encoder.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -31,6 +31,15 @@ class BatchNorm(nn.BatchNorm2d):
         # A version of 2 tells torch that a missing counter is meant, so that it does not add one.
         super()._load_from_state_dict(state_dict, prefix, {**local_metadata, "version": 2}, *args)
 
+    def express(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the fixed statistics as gain and offset, ``(C,)`` each."""
+        if self.running_mean is None or self.running_var is None:
+            raise TypeError("batch normalization without running statistics")
+        gain = (self.running_var + self.eps).rsqrt()
+        gain = gain if self.weight is None else gain * self.weight
+        offset = -self.running_mean * gain
+        return gain, offset if self.bias is None else offset + self.bias
+
 
 class ConvBlock(nn.Sequential):
     """3×3 convolution, batch normalization, ReLU."""
@@ -42,6 +51,13 @@ class ConvBlock(nn.Sequential):
             BatchNorm(out_channels),
             nn.ReLU(inplace=True),
         )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return ``(B, out_channels, H, W)``; fixed statistics go into the convolution."""
+        conv, norm = cast("nn.Conv2d", self[0]), cast("BatchNorm", self[1])
+        if norm.training:
+            return functional.relu_(norm(conv(features)))
+        return functional.relu_(_convolve(conv, features, *norm.express()))
 
 
 class FilmBlock(nn.Module):
@@ -63,9 +79,33 @@ class FilmBlock(nn.Module):
         nn.init.zeros_(self.film.bias)
 
     def forward(self, features: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        """Return modulated features, ``(B, out_channels, H, W)``."""
-        scale, shift = self.film(style)[:, :, None, None].chunk(2, dim=1)
-        return functional.relu(self.norm(self.conv(features)) * (1 + scale) + shift)
+        """Return modulated features, ``(B, out_channels, H, W)``.
+
+        Fixed statistics, and the modulation by one style of all slices, go into the convolution.
+
+        Args:
+            features: ``(B, in_channels, H, W)``.
+            style: ``(B, Z)``, or ``(1, Z)`` for all slices.
+        """
+        scale, shift = self.film(style).chunk(2, dim=1)
+        if self.norm.training:
+            normalized = self.norm(self.conv(features))
+            gain, offset = 1 + scale, shift
+        else:
+            fixed, moved = self.norm.express()
+            gain, offset = (1 + scale) * fixed, (1 + scale) * moved + shift
+            if len(style) == 1:
+                return functional.relu_(_convolve(self.conv, features, gain[0], offset[0]))
+            normalized = self.conv(features)
+        return functional.relu_(normalized * gain[:, :, None, None] + offset[:, :, None, None])
+
+
+def _convolve(
+    conv: nn.Conv2d, features: torch.Tensor, gain: torch.Tensor, offset: torch.Tensor
+) -> torch.Tensor:
+    """Convolve, multiply by ``gain`` and add ``offset``, ``(C,)`` each, in one step."""
+    weight = conv.weight * gain[:, None, None, None]
+    return functional.conv2d(features, weight, offset, conv.stride, conv.padding)
 
 
 def upsample_to(features: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from prism_mri.networks.blocks import apply_padded
 from prism_mri.networks.unet import UNet
-from prism_mri.types import AnatomyBatch, ImageBatch, StyleBatch
+from prism_mri.types import AnatomyBatch, ImageBatch, SharedStyle, StyleBatch
 
 
 class ConditionalDecoder(nn.Module):
@@ -22,12 +22,12 @@ class ConditionalDecoder(nn.Module):
         super().__init__()
         self.unet = UNet(1 + style_dim, 1, width=width)
 
-    def forward(self, anatomy: AnatomyBatch, style: StyleBatch) -> ImageBatch:
+    def forward(self, anatomy: AnatomyBatch, style: StyleBatch | SharedStyle) -> ImageBatch:
         """Decode slices.
 
         Args:
             anatomy: ``(B, 1, H, W)`` with values in [0, 1]; any height and width.
-            style: ``(B, Z)``.
+            style: ``(B, Z)``, or ``(1, Z)`` for all slices.
 
         Returns:
             ``(B, 1, H, W)`` in the prepared scale, at least 0.
@@ -35,7 +35,8 @@ class ConditionalDecoder(nn.Module):
 
         def network(padded: torch.Tensor) -> torch.Tensor:
             # Appended after padding, so that the style is constant over the margin as well.
-            constant = style.to(padded)[:, :, None, None].expand(-1, -1, *padded.shape[-2:])
+            count, _, height, width = padded.shape
+            constant = style.to(padded)[:, :, None, None].expand(count, -1, height, width)
             intensity: torch.Tensor = self.unet(torch.cat([padded, constant], dim=1))
             return intensity
 

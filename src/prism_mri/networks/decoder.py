@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 from prism_mri.networks.blocks import FilmBlock, apply_padded, upsample_to
-from prism_mri.types import AnatomyBatch, ImageBatch, StyleBatch
+from prism_mri.types import AnatomyBatch, ImageBatch, SharedStyle, StyleBatch
 
 
 class Decoder(nn.Module):
@@ -35,12 +35,12 @@ class Decoder(nn.Module):
         self.final = FilmBlock(width, width, style_dim)
         self.head = nn.Conv2d(width, 1, 1)
 
-    def forward(self, anatomy: AnatomyBatch, style: StyleBatch) -> ImageBatch:
+    def forward(self, anatomy: AnatomyBatch, style: StyleBatch | SharedStyle) -> ImageBatch:
         """Decode slices.
 
         Args:
             anatomy: ``(B, A, H, W)``, channels in [0, 1]; any height and width.
-            style: ``(B, Z)``.
+            style: ``(B, Z)``, or ``(1, Z)`` for all slices, which is faster.
 
         Returns:
             ``(B, 1, H, W)`` in the prepared scale, at least 0.

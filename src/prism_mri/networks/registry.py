@@ -156,6 +156,15 @@ def build_decoder(spec: DecoderSpec | ConditionalDecoderSpec) -> Decoder | Condi
             return ConditionalDecoder(width=spec.width, style_dim=spec.style_dim)
 
 
+def freeze(network: nn.Module) -> None:
+    """Make a network ready for inference: evaluation mode, no gradients, weights channels last.
+
+    Convolutions on a CPU are a third faster with that memory layout; results differ by rounding.
+    """
+    network.eval().requires_grad_(requires_grad=False)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def expected_tensors(
     spec: AnyAnatomySpec | AnyStyleSpec | AnyDecoderSpec,
 ) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
