@@ -32,6 +32,7 @@ docs: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python tools/bench.py
+	$(BIN)/python tools/bench_volume.py
 
 bench-travelling: $(INSTALLED)
 	$(BIN)/python -m pip install -c constraints.txt -e '.[bench]'
