@@ -67,7 +67,8 @@ def test_networks_are_read_as_they_were_written(make_model, translator, recipe):
     folder, written = make_model(recipe)
     networks = read_site_networks(folder, translator)
     slices, mask = make_slices()
-    assert np.array_equal(redraw_brain(slices, mask, networks), redraw_brain(slices, mask, written))
+    drawn, expected = (redraw_brain(slices, mask, nets) for nets in (networks, written))
+    np.testing.assert_allclose(drawn, expected, rtol=1e-4, atol=1e-6)  # another memory layout
     assert not any(part.training for part in (networks.style_encoder, networks.decoder))
     if recipe == "anchored":
         assert networks.anatomy_encoder is translator.networks.anatomy_encoder

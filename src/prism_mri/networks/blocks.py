@@ -75,7 +75,8 @@ class FilmBlock(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
         self.norm = BatchNorm(out_channels, affine=False)
         self.film = nn.Linear(style_dim, 2 * out_channels)
-        nn.init.normal_(self.film.weight, std=0.05)
+        if not self.film.weight.is_meta:  # to draw nothing there takes seconds of imports
+            nn.init.normal_(self.film.weight, std=0.05)
         nn.init.zeros_(self.film.bias)
 
     def forward(self, features: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
