@@ -35,7 +35,6 @@ bench: $(INSTALLED)
 	$(BIN)/python tools/bench_volume.py
 
 bench-travelling: $(INSTALLED)
-	$(BIN)/python -m pip install -c constraints.txt -e '.[bench]'
 	$(BIN)/python tools/bench_travelling.py --anatomies $(ANATOMIES) --modality $(MODALITY) --out bench
 
 # torch first: a build that the environment offers for this machine is kept, and nothing replaces it.

@@ -255,8 +255,12 @@ def draw(
     scan: Scan, card: SiteCard, encoder: nn.Module, *, source_detail: bool = True
 ) -> SliceStack:
     """Harmonize a scan to a card's site."""
-    volume, mask = scan.brain.volume, scan.brain.mask
-    result = harmonize_volume(volume, mask, card, encoder, source_detail=source_detail)
+    # Cleaned once for all targets and seeds; the paper's recipe takes images as they come.
+    brain = scan.brain if card.manifest.recipe == "paper" else scan.cleaned
+    volume, mask = brain.volume, brain.mask
+    result = harmonize_volume(
+        volume, mask, card, encoder, source_detail=source_detail, cleaning=None
+    )
     return scan.stack(result.data, card.manifest.intensity_scale)
 
 

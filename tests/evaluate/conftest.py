@@ -13,6 +13,7 @@ import torch
 from prism_mri.card import CardManifest, SiteCard
 from prism_mri.config import PreprocessingContract
 from prism_mri.evaluate.redraw import SiteNetworks
+from prism_mri.evaluate.scans import Scan
 from prism_mri.models.site_model import ModelDescription, TrainingSummary, write_model
 from prism_mri.models.translator import (
     Translator,
@@ -199,6 +200,7 @@ def harmonize_by(make_harmonizer, monkeypatch):
     def replace(*method) -> None:
         stand_in = make_harmonizer(*method)
         monkeypatch.setattr("prism_mri.evaluate.pairs.harmonize_volume", stand_in)
+        monkeypatch.setattr(Scan, "cleaned", property(lambda scan: scan.brain))
 
     return replace
 

@@ -13,6 +13,7 @@ import torch
 from prism_mri.config import PreprocessingContract
 from prism_mri.errors import CompatibilityError, ImageError, InputError
 from prism_mri.evaluate.files import read_panels, read_results
+from prism_mri.evaluate.scans import Scan
 from prism_mri.evaluate.travelling import evaluate_travelling
 from prism_mri.harmonize import harmonize_volume
 from prism_mri.metrics import compute_scores
@@ -40,6 +41,7 @@ def perfect_run(world, make_harmonizer, tmp_path_factory):
     out = tmp_path_factory.mktemp("perfect") / "results"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("prism_mri.evaluate.pairs.harmonize_volume", make_harmonizer())
+        patch.setattr(Scan, "cleaned", property(lambda scan: scan.brain))
         return evaluate(world, out), out
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prism_mri.harmonize.source_detail import add_source_detail, estimate_noise
+from prism_mri.harmonize.source_detail import add_source_detail
 
 SOURCE, TARGET = (0.25, 0.45), (0.8, 0.5)
 """Two tissues, whose order the target turns over."""
@@ -110,18 +110,3 @@ def test_any_shape_gives_finite_slices_that_are_zero_outside(shape, seed):
     assert np.isfinite(result).all()
     assert (result >= 0).all()
     assert (result[~mask] == 0).all()
-
-
-@pytest.mark.parametrize("deviation", [0.01, 0.03, 0.06])
-def test_noise_is_estimated_in_spite_of_edges(two, deviation):
-    noise = np.random.default_rng(1).normal(0, deviation, two.own.shape)
-    source = ((two.own + noise) * two.mask).astype(np.float32)
-    assert estimate_noise(source, two.mask) == pytest.approx(deviation, rel=0.35)
-
-
-def test_a_brain_too_thin_to_tell_has_no_noise():
-    mask = np.zeros((1, 20, 20), bool)
-    mask[:, 9:12] = True
-    assert (
-        estimate_noise(np.random.default_rng(0).random((1, 20, 20)).astype(np.float32), mask) == 0
-    )

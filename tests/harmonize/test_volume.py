@@ -20,10 +20,11 @@ from prism_mri.volume import Volume
 
 @pytest.fixture
 def harmonize(card, translator):
-    """Harmonize with the small card."""
+    """Harmonize with the small card, the source as it is."""
 
     def run(volume, mask, use=card, **options):
-        return harmonize_volume(volume, mask, use, translator.networks.anatomy_encoder, **options)
+        encoder = translator.networks.anatomy_encoder
+        return harmonize_volume(volume, mask, use, encoder, **{"cleaning": None, **options})
 
     return run
 

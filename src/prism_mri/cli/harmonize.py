@@ -66,6 +66,18 @@ def add_parser(subparsers: Subparsers) -> None:
         "stripped images",
     )
     parser.add_argument(
+        "--bias-correction",
+        choices=["n4", "none"],
+        default="n4",
+        help="take the bias field off each image first (default), or leave it in",
+    )
+    parser.add_argument(
+        "--denoising",
+        choices=["nlm", "none"],
+        default="nlm",
+        help="take the noise off each image first by non-local means (default), or leave it in",
+    )
+    parser.add_argument(
         "--outside",
         choices=["zero", "keep"],
         default="zero",
@@ -82,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     """Harmonize, and write the paths of the results to stdout."""
     from prism_mri.card import read_card
     from prism_mri.cli.progress import show_progress
-    from prism_mri.harmonize import HarmonizeOptions, harmonize_inputs
+    from prism_mri.harmonize import HarmonizeOptions, SourceCleaning, harmonize_inputs
     from prism_mri.models.translator import read_translator
 
     card = read_card(args.card, trust=args.trust, allow_unsigned=args.allow_unsigned)
@@ -92,6 +104,9 @@ def run(args: argparse.Namespace) -> int:
         brain_mask=args.brain_mask,
         modality=args.modality,
         any_modality=args.any_modality,
+        cleaning=SourceCleaning(
+            bias_field=args.bias_correction == "n4", noise=args.denoising == "nlm"
+        ),
         seed=args.seed,
         overwrite=args.overwrite,
     )

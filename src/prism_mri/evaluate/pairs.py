@@ -65,7 +65,8 @@ def harmonize_pair(
         Slices of every method in the prepared scale.
     """
     source = scan.stack(scan.brain.volume.data)
-    result = harmonize_volume(scan.brain.volume, scan.brain.mask, target.card, anatomy_encoder)
+    clean = scan.cleaned
+    result = harmonize_volume(clean.volume, clean.mask, target.card, anatomy_encoder, cleaning=None)
     return PairImages(
         methods={
             "none": source,

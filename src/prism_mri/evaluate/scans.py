@@ -1,6 +1,7 @@
 """Read a session and its truths as slices on the source's own grid, in the prepared scale."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from jaxtyping import Bool, Float32
 from prism_mri.config import PreprocessingContract
 from prism_mri.errors import ImageError
 from prism_mri.evaluate.dataset import Session
+from prism_mri.harmonize.clean import SourceCleaning, clean_source
 from prism_mri.preprocessing.intensity import compute_intensity_scale
 from prism_mri.preprocessing.orient import OrientedBrain, orient_brain
 from prism_mri.preprocessing.slices import select_slices
@@ -30,6 +32,11 @@ class Scan:
     keep: Bool[np.ndarray, " K"]
     """Slices with enough brain to be scored."""
     contract: PreprocessingContract
+
+    @cached_property
+    def cleaned(self) -> OrientedBrain:
+        """Return the brain without its noise and bias field, as harmonizing begins with."""
+        return clean_source(self.brain, SourceCleaning())
 
     @property
     def mask(self) -> MaskStack:

@@ -31,6 +31,7 @@ from prism_mri.errors import (
     PrismError,
 )
 from prism_mri.files import write_whole
+from prism_mri.harmonize.clean import CLEAN_ALL, SourceCleaning
 from prism_mri.harmonize.source import SourceAnatomy, check_source, read_source_anatomy
 from prism_mri.harmonize.volume import Harmonized, StyleMode, harmonize_volume
 from prism_mri.models.translator import Translator
@@ -71,6 +72,7 @@ class HarmonizeOptions:
         brain_mask: mask file, or pattern with ``{dir}``, ``{stem}``, ``{sub}``, ``{ses}``.
         modality: of the images; None for the card's.
         any_modality: warn of images of another modality than the card's instead of refusing them.
+        cleaning: what to take off each image before its anatomy is read.
         seed: of "sample".
         overwrite: replace outputs that exist.
     """
@@ -80,6 +82,7 @@ class HarmonizeOptions:
     brain_mask: str | None = None
     modality: Modality | None = None
     any_modality: bool = False
+    cleaning: SourceCleaning = CLEAN_ALL
     seed: int = 0
     overwrite: bool = False
 
@@ -200,6 +203,7 @@ def _harmonize_file(
         tissue_encoder=networks.translator.networks.anatomy_encoder,
         style=options.style,
         generator=generator,
+        cleaning=options.cleaning,
     )
     _check_image(result, card, options)
     warnings = (*named, *result.warnings)
@@ -293,6 +297,7 @@ def _describe_harmonization(
 ) -> dict[str, object]:
     """Say with what and how an image was harmonized."""
     card = networks.card
+    cleaned = card.manifest.recipe == "anchored"
     return {
         "GeneratedBy": [{"Name": "prism-mri", "Version": prism_mri.__version__}],
         "Prism": {
@@ -308,6 +313,8 @@ def _describe_harmonization(
             "Outside": options.outside,
             "BrainMask": "given" if options.brain_mask else "nonzero voxels",
             "AnyModality": options.any_modality,
+            "BiasCorrection": "n4" if cleaned and options.cleaning.bias_field else "none",
+            "Denoising": "nlm" if cleaned and options.cleaning.noise else "none",
             "SourceIntensityScale": result.scale,
             "TargetIntensityScale": card.manifest.intensity_scale,
             "TorchVersion": str(torch.__version__),

@@ -1,10 +1,9 @@
 """What the networks do not draw of the source: kept in the target's contrast, without its noise."""
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 from prism_mri.harmonize.native_detail import average_window, compute_local_slope
+from prism_mri.preprocessing.noise import estimate_noise
 from prism_mri.types import MaskStack, SliceStack
 
 _COARSE_WINDOW = 31
@@ -14,7 +13,6 @@ _POWER_WINDOW = 5
 _NOISE_FACTOR = 4.0
 """Resampling to the conform grid correlates noise, and the estimate sees only its fine part."""
 _LEAST_SHARE = 0.1
-_LAPLACIAN = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])
 _LEAST_WEIGHT = np.float32(1e-3)
 _EPSILON = np.float32(1e-8)
 
@@ -53,25 +51,6 @@ def add_source_detail(
     least = np.float32(_LEAST_SHARE) * decoded
     result: SliceStack = np.maximum(decoded + slope * kept, least) * inside
     return result
-
-
-def estimate_noise(slices: SliceStack, mask: MaskStack) -> float:
-    """Return the standard deviation of the noise in ``(K, H, W)`` slices, in their own units.
-
-    Most of the brain is smooth enough for a difference of Laplacians to see noise alone; the median
-    leaves out edges. 0 where the brain is too thin to tell.
-
-    Source:
-        Immerkær 1996, Fast noise variance estimation, with the median in place of the mean.
-    """
-    outside = torch.from_numpy(~mask)[:, None].float()
-    deep = functional.max_pool2d(outside, 5, stride=1, padding=2) == 0
-    response = functional.conv2d(
-        torch.from_numpy(slices)[:, None], _LAPLACIAN[None, None], padding=1
-    )
-    values = response[deep].abs()
-    # 6 is the filter's norm, 0.6745 the median of a standard half-normal variable.
-    return float(values.median()) / (6 * 0.6745) if len(values) else 0.0
 
 
 def _average_inside(values: SliceStack, inside: SliceStack, window: int) -> SliceStack:

@@ -1,4 +1,4 @@
-"""The main path: conform → anatomy → the target's style → decode → detail → native grid."""
+"""The main path: clean → conform → anatomy → the target's style → decode → detail → native grid."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +9,7 @@ from jaxtyping import Float32
 from torch import nn
 
 from prism_mri.card import SiteCard
+from prism_mri.harmonize.clean import CLEAN_ALL, SourceCleaning, clean_source
 from prism_mri.harmonize.native_detail import add_native_detail
 from prism_mri.harmonize.source_detail import add_source_detail
 from prism_mri.harmonize.warn import check_tissues, find_warnings
@@ -59,6 +60,7 @@ def harmonize_volume(
     style: StyleMode = "uniform",
     generator: torch.Generator | None = None,
     source_detail: bool = True,
+    cleaning: SourceCleaning | None = CLEAN_ALL,
 ) -> Harmonized:
     """Harmonize one volume to a card's site.
 
@@ -78,6 +80,8 @@ def harmonize_volume(
             :func:`prism_mri.harmonize.source_detail.add_source_detail`; without it the result is
             the networks' alone, as it always is for a card of recipe ``paper``, whose decoder need
             not know the source's anatomy.
+        cleaning: what to take off the source first; None for a source that is clean. A card of
+            recipe ``paper`` takes sources as they come, since its encoders were trained on such.
 
     Returns:
         The harmonized volume on the input's grid, its style, and warnings.
@@ -87,6 +91,8 @@ def harmonize_volume(
     """
     manifest = card.manifest
     brain = orient_brain(volume, mask)
+    if cleaning is not None and manifest.recipe == "anchored":
+        brain = clean_source(brain, cleaning)
     conformed = conform(brain.volume.data, brain.mask, brain.volume.spacing_mm, manifest.contract)
     rows, columns = brain_box(conformed.mask)
     source = np.ascontiguousarray(conformed.slices[:, rows, columns])
