@@ -28,7 +28,15 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from recipe_study import Row, Study, digest, is_trained, run_parallel, train_site
+from recipe_study import (
+    Row,
+    Study,
+    digest,
+    is_trained,
+    name_harmonization,
+    run_parallel,
+    train_site,
+)
 from table_recipes import SITE_PEOPLE, TRAVELLING
 from travelling_methods import SIMPLE, Method, Visit, build_simple, build_trained, read_visits
 
@@ -116,7 +124,7 @@ def score_simple(study: Study, name: str) -> list[Measure]:
 def score_trained(study: Study, row: Row, seed: int) -> list[Measure]:
     """Return the measures of a trained row, computed once."""
     models = [study.model(row, site, seed).name for site in SITES]
-    name = digest([VERSION, study.key, models, row.source_detail])
+    name = digest([VERSION, study.key, models, row.source_detail, *name_harmonization(row)])
     leave_out = VISITED if isinstance(row.settings, PaperSettings) else ()
     return _read_or(
         study.root / "scores" / f"{name}.json",

@@ -44,6 +44,8 @@ from prism_mri.training.paper import PaperSettings, train_paper
 from prism_mri.types import SliceStack
 
 _LOGGER = logging.getLogger("study")
+_HARMONIZATION = 11
+"""Round of the lab notebook that last changed what a card of recipe ``anchored`` draws."""
 
 Settings = PaperSettings | AnchoredSettings
 
@@ -197,10 +199,16 @@ def read_trained(study: Study, row: Row, site: str, seed: int) -> Trained:
     return Trained(card, read_anatomy_encoder(folder, read_translator()))
 
 
+def name_harmonization(row: Row) -> list[int]:
+    """Return what a cached score depends on beside models and settings."""
+    return [_HARMONIZATION] if isinstance(row.settings, AnchoredSettings) else []
+
+
 def score_row(study: Study, row: Row, sites: tuple[str, ...], seed: int) -> list[Score]:
     """Return the scores of all people between and at the sites, computed once."""
     models = [str(study.model(row, site, seed).name) for site in sites]
-    path = study.root / "scores" / f"{digest([models, row.renumber, row.source_detail])}.json"
+    name = digest([models, row.renumber, row.source_detail, *name_harmonization(row)])
+    path = study.root / "scores" / f"{name}.json"
     if path.exists():
         return [Score(**item) for item in json.loads(path.read_text())]
     trained = {site: read_trained(study, row, site, seed) for site in sites}

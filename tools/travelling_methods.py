@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK
 from recipe_study import Row, Study, draw, find, read_trained
 
 from prism_mri.baselines import HistogramMatching, QuantileMatching, ZScore
@@ -13,11 +12,12 @@ from prism_mri.config import PreprocessingContract
 from prism_mri.data.prepared import read_prepared
 from prism_mri.evaluate.dataset import Session
 from prism_mri.evaluate.scans import Scan, read_scan, read_truth
+from prism_mri.preprocessing.bias_field import correct_bias_field
+from prism_mri.preprocessing.noise import denoise_slices
 from prism_mri.types import MaskStack, SliceStack
-from prism_mri.volume import read_volume, reorient_to_ras
+from prism_mri.volume import Volume, read_volume, reorient_to_ras
 
-_SHRINK = 4
-_ITERATIONS = (50, 50, 30)
+Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,7 @@ SIMPLE = (
     "z-score",
     "quantile matching",
     "N4 + quantile matching",
+    "N4 + denoising + quantile matching",
     "histogram matching",
     "oracle",
 )
@@ -89,11 +90,18 @@ def build_simple(study: Study, name: str) -> Method:
         "quantile matching": QuantileMatching,
         "histogram matching": HistogramMatching,
         "N4 + quantile matching": QuantileMatching,
+        "N4 + denoising + quantile matching": QuantileMatching,
     }
-    change = correct_bias if name.startswith("N4") else _keep
+    changes = {
+        "N4 + quantile matching": _correct_bias,
+        "N4 + denoising + quantile matching": _clean,
+    }
+    change = changes.get(name, _keep)
+    contract = PreprocessingContract.for_modality(study.plan.modality)
+    apart = study.plan.slice_spacing_mm or contract.spacing_mm
     fitted = {
         site: kinds[name].fit(
-            (change(data, mask), mask)
+            (change(data, mask, (contract.spacing_mm, contract.spacing_mm, apart)), mask)
             for data, mask in (
                 image.load() for image in read_prepared(study.prepared(site)).split("train")
             )
@@ -106,7 +114,8 @@ def build_simple(study: Study, name: str) -> Method:
         key = (visit.person, visit.source)
         if key not in changed:
             changed.clear()  # the same scan's targets follow one another
-            changed[key] = change(visit.image, visit.scan.mask)
+            spacing = visit.scan.brain.volume.spacing_mm
+            changed[key] = change(visit.image, visit.scan.mask, spacing)
         return fitted[visit.target].transform(changed[key], visit.scan.mask)
 
     return match
@@ -130,22 +139,21 @@ def build_trained(study: Study, row: Row, seed: int) -> Method:
     return harmonize
 
 
-def correct_bias(data: SliceStack, mask: MaskStack) -> SliceStack:
-    """Return slices without their bias field, at their own level.
-
-    Source:
-        Tustison et al. 2010, N4ITK, as in SimpleITK, on a grid four times coarser in plane.
-    """
-    image = SimpleITK.GetImageFromArray(data)
-    inside = SimpleITK.GetImageFromArray(mask.astype(np.uint8))
-    factors = [_SHRINK, _SHRINK, 1]
-    correction = SimpleITK.N4BiasFieldCorrectionImageFilter()
-    correction.SetMaximumNumberOfIterations(_ITERATIONS)
-    correction.Execute(SimpleITK.Shrink(image, factors), SimpleITK.Shrink(inside, factors))
-    log_field = SimpleITK.GetArrayFromImage(correction.GetLogBiasFieldAsImage(image))
-    field = np.exp(log_field - log_field[mask].mean())
-    return np.where(mask, data / field, 0).astype(np.float32)
+def _correct_bias(data: SliceStack, mask: MaskStack, spacing_mm: Spacing) -> SliceStack:
+    """Return slices without their bias field, at their own level."""
+    volume = Volume(_to_volume(data), np.diag([*spacing_mm, 1.0]))
+    corrected = correct_bias_field(volume, _to_volume(mask))
+    return np.ascontiguousarray(corrected.transpose(2, 0, 1))
 
 
-def _keep(data: SliceStack, _mask: MaskStack) -> SliceStack:
+def _clean(data: SliceStack, mask: MaskStack, spacing_mm: Spacing) -> SliceStack:
+    """Return slices as harmonizing begins with them."""
+    return denoise_slices(_correct_bias(data, mask, spacing_mm), mask)
+
+
+def _to_volume(stack: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(stack.transpose(1, 2, 0))
+
+
+def _keep(data: SliceStack, _mask: MaskStack, _spacing_mm: Spacing) -> SliceStack:
     return data

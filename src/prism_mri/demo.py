@@ -57,7 +57,7 @@ def plan_demo(*, quick: bool, seed: int = 0) -> StudyPlan:
         slice_spacing_mm=12.0 if quick else 6.0,
     )
     training = (
-        AnchoredSettings(epochs=1, max_steps_per_epoch=8) if quick else AnchoredSettings(epochs=4)
+        AnchoredSettings(epochs=1, max_steps_per_epoch=8) if quick else AnchoredSettings(epochs=2)
     )
     return StudyPlan(cohort, training, harmonize_to=cohort.sites[0], local_only=quick)
 
