@@ -16,7 +16,12 @@ import numpy as np
 import torch
 
 from prism_mri.card import SiteCard, read_card
-from prism_mri.harmonize import HarmonizeOptions, harmonize_inputs
+from prism_mri.harmonize import (
+    HarmonizeOptions,
+    SourceCleaning,
+    clean_source,
+    harmonize_inputs,
+)
 from prism_mri.harmonize.volume import encode_anatomy, redraw_source
 from prism_mri.harmonize.warn import compute_self_correlation
 from prism_mri.models.tissue_order import TissueMeans, check_tissue_order, measure_tissues
@@ -50,6 +55,8 @@ def measure(
     conformed = []
     for volume in (scan, result):
         brain = orient_brain(Volume(volume.data, scan.affine, scan.header), mask)
+        if volume is scan:  # as harmonizing reads it
+            brain = clean_source(brain, SourceCleaning())
         conformed.append(conform(brain.volume.data, brain.mask, brain.volume.spacing_mm, contract))
     box = (slice(None), *brain_box(conformed[0].mask))
     before, after, inside = (
