@@ -54,7 +54,7 @@ from prism_mri.simulate.protocols import get_protocol, get_visited_protocol
 from prism_mri.training.anchored import AnchoredSettings
 from prism_mri.training.paper import PaperSettings
 
-VERSION = 1
+VERSION = 2
 """Of the benchmark: people, protocols and measures. A change makes older results incomparable."""
 SITES = ("guys", "hh", "iop", "adni")
 VISITED = ("north", "south")

@@ -83,6 +83,14 @@ def test_a_slice_of_another_brightness_flickers():
     )
 
 
+def test_slices_with_little_white_matter_do_not_count_for_flicker():
+    image, labels, lesion, mask = make_head()
+    labels[5, :, 8:20] = 0  # a quarter of the white matter is left, less than that below
+    labels[5, 4:12, 4:8] = 0
+    image[5] *= np.float32(1.5)
+    assert measure_fidelity(image, labels, lesion, mask).flicker == 0
+
+
 def test_what_cannot_be_measured_is_not_a_number():
     image, labels, lesion, mask = make_head()
     found = measure_fidelity(image, labels, np.zeros_like(lesion), mask)

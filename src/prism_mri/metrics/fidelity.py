@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
-from skimage.filters import threshold_multiotsu
 
 from prism_mri.errors import ImageError
 
@@ -20,6 +19,8 @@ Mask = Bool[np.ndarray, "_K _H _W"]
 CSF, GM, WM = 1, 2, 3
 """Labels of the simulator's segmentation."""
 LEAST_LESION_VOXELS = 20
+_LEAST_WHITE = 0.25
+"""Of the fullest slice; a median over a few voxels jumps by itself."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ class Fidelity:
     sharpness: float
     """Mean in-plane gradient where white meets grey matter, per pixel, over their contrast."""
     flicker: float
-    """RMS second difference of white matter's median from slice to slice, over its mean."""
+    """RMS second difference of white matter's median from slice to slice, over its mean.
+
+    Over slices that hold at least a quarter of the white matter of the fullest one.
+    """
     csf_volume: float
     """Share of the brain that a segmentation of this image by intensity calls fluid."""
     gm_volume: float
@@ -66,8 +70,8 @@ def measure_fidelity(image: Slices, labels: Labels, lesion: Mask, mask: Mask) ->
         ImageError: shapes differ, or a tissue is missing.
 
     Source:
-        The segmentation is by Otsu's thresholds for three classes (Liao et al. 2001), in the order
-        of brightness that the labels' medians have.
+        The segmentation gives every voxel of the brain to the tissue whose median in this image is
+        nearest: as good as a threshold can be, and no better at partial volume.
     """
     if not image.shape == labels.shape == lesion.shape == mask.shape:
         raise ImageError(
@@ -117,9 +121,11 @@ def _measure_edges(image: Slices, tissues: dict[int, Mask]) -> float:
 
 
 def _measure_flicker(image: Slices, white: Mask) -> float:
-    """Compare neighbouring slices that hold white matter."""
+    """Compare neighbouring slices that hold enough white matter."""
+    amount = white.sum(axis=(1, 2))
+    enough = amount >= max(1.0, _LEAST_WHITE * amount.max())
     levels = np.array(
-        [np.median(image[k][white[k]]) if white[k].any() else math.nan for k in range(len(image))]
+        [np.median(image[k][white[k]]) if enough[k] else math.nan for k in range(len(image))]
     )
     second = np.diff(levels, n=2)
     second = second[np.isfinite(second)]
@@ -130,10 +136,8 @@ def _measure_flicker(image: Slices, white: Mask) -> float:
 
 def _segment(values: Float32[np.ndarray, " N"], median: dict[int, float]) -> dict[int, float]:
     ordered = sorted(median, key=lambda label: median[label])
-    try:
-        thresholds = threshold_multiotsu(values, classes=len(ordered))
-    except ValueError:  # fewer grey values than classes
-        return dict.fromkeys(ordered, math.nan)
+    levels = np.array([median[label] for label in ordered])
+    thresholds = (levels[1:] + levels[:-1]) / 2
     shares = np.bincount(np.digitize(values, thresholds), minlength=len(ordered)) / len(values)
     return dict(zip(ordered, (float(share) for share in shares), strict=True))
 
