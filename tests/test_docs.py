@@ -142,3 +142,13 @@ def test_the_reconstruction_table_is_that_of_the_results() -> None:
         ]
         lines = [line for line in text.splitlines() if line.startswith(f"| {row}")]
         assert any(" | ".join(cells) in line for line in lines), (row, cells)
+
+
+def test_the_benchmarks_page_has_the_results_rows() -> None:
+    results = json.loads((REPOSITORY / "docs/results/travelling-T2w.json").read_text())["summary"]
+    lines = (REPOSITORY / "docs/benchmark.md").read_text().splitlines()
+    for name, row in results.items():
+        first, second = (line for line in lines if line.startswith(f"| {name} |"))
+        cells = f"{row['ssim']:.3f} ± {row['ssim_sd']:.3f} | {row['psnr_db']:.1f}"
+        assert first.startswith(f"| {name} | {cells}"), name
+        assert second.endswith(f"| {row['volume_error']:.0%} |"), name
