@@ -25,6 +25,7 @@ SKULL_DEPTH_MM = 35.0
 """A line from the air has passed scalp and skull after this depth."""
 MAX_SKULL_LINES = 0.6
 """Share of lines that may meet bright, dark, bright: stripped brains have 0.1, heads 0.8."""
+_SKULL_SLICES = 24
 
 _ADVICE = "pass a brain mask with --brain-mask, or strip the skull first"
 
@@ -65,7 +66,7 @@ def compute_skull_share(volume: Volume, support: MaskArray) -> float:
 
     Scalp is bright, bone dark and brain bright, all around a head; a stripped brain begins with
     fluid or cortex and has nothing of the kind beneath. Lines run along both in-plane axes from
-    either side, through the middle half of the larger slices.
+    either side, through the middle half of the larger slices, of 24 of them at most.
 
     Args:
         volume: the image, any voxel order.
@@ -79,7 +80,9 @@ def compute_skull_share(volume: Volume, support: MaskArray) -> float:
     typical = _typical_intensity(ras.data, inside)
     areas = inside.sum(axis=(0, 1))
     crossings: list[np.ndarray] = []
-    for k in np.flatnonzero(areas >= 0.5 * areas.max()):
+    large = np.flatnonzero(areas >= 0.5 * areas.max())
+    spread = np.linspace(0, len(large) - 1, min(_SKULL_SLICES, len(large)))
+    for k in large[spread.round().astype(int)]:
         image = ndimage.median_filter(ras.data[:, :, k], size=3) / typical
         for plane, spacing_mm in ((image, ras.spacing_mm[0]), (image.T, ras.spacing_mm[1])):
             crossings.append(_skull_crossings(plane, spacing_mm))
