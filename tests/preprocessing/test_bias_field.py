@@ -72,6 +72,11 @@ def test_few_slices_are_deep_enough(phantom, slices):
     assert corrected[mask].std() < part.data[mask].std()
 
 
+def test_a_constant_brain_stays_constant(phantom):
+    constant = Volume(np.where(phantom.mask, 100, 0).astype(np.float32), phantom.biased.affine)
+    assert np.array_equal(correct_bias_field(constant, phantom.mask), constant.data)
+
+
 def test_a_single_slice_stays_as_it_is(phantom):
     part = Volume(phantom.biased.data[:, :, 8:9].copy(), phantom.biased.affine)
     assert np.array_equal(correct_bias_field(part, phantom.mask[:, :, 8:9]), part.data)

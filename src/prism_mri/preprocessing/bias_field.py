@@ -34,6 +34,8 @@ def correct_bias_field(volume: Volume, mask: MaskArray) -> VolumeArray:
     ]
     if min(image.shape) < 2 or mask.sum() < _LEAST_VOXELS * np.prod(factors):
         return image
+    if np.ptp(image[mask]) == 0:  # nothing to tell a field from, and no image either
+        return image
     coarse, within = (  # axis 0 is SimpleITK's last
         SimpleITK.BinShrink(SimpleITK.GetImageFromArray(array), factors[::-1])
         for array in (image, mask.astype(np.float32))
