@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--steps-per-epoch", type=int, default=100)
     parser.add_argument("--batch-pairs", type=int, default=8)
+    parser.add_argument("--crop", type=int, default=128, help="pixels, a multiple of 16")
+    parser.add_argument("--free-channels", type=int, default=4, help="beside three tissues")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--copies", type=int, default=3, help="deformed copies of each person")
     parser.add_argument("--template-people", type=int, default=8)
@@ -68,6 +70,7 @@ def main() -> None:
             device=arguments.device,
         ),
         batch_pairs=arguments.batch_pairs,
+        crop=arguments.crop,
     )
     notes = {
         "people": list(_PEOPLE),
@@ -77,6 +80,7 @@ def main() -> None:
         "epochs": arguments.epochs,
         "steps": arguments.epochs * arguments.steps_per_epoch,
         "batch_pairs": arguments.batch_pairs,
+        "crop": arguments.crop,
         "start_sha256": hashlib.sha256(arguments.start.read_bytes()).hexdigest()
         if arguments.start
         else None,
@@ -88,8 +92,8 @@ def main() -> None:
         arguments.work,
         settings,
         description=TranslatorDescription(
-            anatomy_encoder=AnatomyEncoderSpec(),
-            decoder=DecoderSpec(),
+            anatomy_encoder=AnatomyEncoderSpec(free_channels=arguments.free_channels),
+            decoder=DecoderSpec(free_channels=arguments.free_channels),
             training=notes,
         ),
         start=safetensors.torch.load_file(arguments.start) if arguments.start else None,

@@ -14,7 +14,9 @@ from prism_mri.config import Modality, PreprocessingContract
 from prism_mri.errors import InputError
 from prism_mri.simulate.anatomy import Anatomy
 from prism_mri.simulate.deform import convolve_axis, gaussian_kernel
+from prism_mri.simulate.left_out import is_left_out
 from prism_mri.simulate.physics import interpolate_tissue_properties
+from prism_mri.simulate.sequences import Sequence as ScanSequence
 from prism_mri.simulate.sequences import draw_sequence
 from prism_mri.simulate.texture import FIELDS
 from prism_mri.simulate.tissues import ROLES, TISSUE_INDEX, TISSUES, Role
@@ -63,7 +65,8 @@ class PairSource:
     Contrasts are T2w 40 %, T1w 25 %, FLAIR 20 %, PD 15 %, sequences as in
     :func:`prism_mri.simulate.sequences.draw_sequence`. Three quarters of the pairs are of one
     modality under two protocols, which is what harmonization asks for; in the others the second
-    modality is drawn independently. Other ranges: 1–3.2 T; relaxation and
+    modality is drawn independently. What lies next to a named scanner is left out
+    (:func:`prism_mri.simulate.left_out.is_left_out`). Other ranges: 1–3.2 T; relaxation and
     density ±8 % a person and ±5 % a scan (standard deviation); in-plane blur 0–2.2 mm FWHM over
     partial volume; sharpening 0–0.6 in a third; slice thickness 1–7 mm; γ 0.75–1.3; bias field
     0–0.3; noise 0–0.09 of white matter's signal; gain ±8 %; rotation ±20°, zoom ±15 %, elastic
@@ -133,8 +136,10 @@ class PairSource:
         generator: torch.Generator,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a contrast as acquired and clean, ``(1, H, W)`` each, whole."""
-        u = torch.rand(7, generator=generator).tolist()
-        signal = person.draw_signal(contract.modality, 1.0 + 2.2 * u[6], generator)
+        u = torch.rand(4, generator=generator).tolist()
+        noise_level, bias_level = torch.rand(2, generator=generator).tolist()
+        field, sequence = _draw_scan(contract.modality, generator)
+        signal = person.compute_signal(field, sequence, generator)
         response = person.response[torch.randperm(FIELDS, generator=generator)]
         response = response * torch.randn(FIELDS, 1, generator=generator)
         modulation = (response[:, slab.long()] * person.texture[:, None]).sum(0)
@@ -150,9 +155,9 @@ class PairSource:
         )
         clean = (image / reference).pow(gamma) * gain
         noise = torch.randn(2, *clean.shape, generator=generator) * (
-            0.09 * u[4] ** 2 * contract.intensity_value
+            0.09 * noise_level**2 * contract.intensity_value
         )
-        biased = clean * _draw_bias(self._crop, 0.3 * u[5], generator)
+        biased = clean * _draw_bias(self._crop, 0.3 * bias_level, generator)
         return torch.hypot(biased + noise[0], noise[1]), clean
 
 
@@ -186,13 +191,22 @@ class _Person:
         deviation[:, lesion] += 0.25 * torch.randn(3, generator=generator).clamp(-1, 2)
         return _Person(texture, response, deviation)
 
-    def draw_signal(
-        self, modality: Modality, field_tesla: float, generator: torch.Generator
+    def compute_signal(
+        self, field_tesla: float, sequence: ScanSequence, generator: torch.Generator
     ) -> torch.Tensor:
-        """Draw a sequence and return the signed signal of every tissue under it."""
+        """Return the signed signal of every tissue in one scan."""
         scan = 1 + 0.05 * torch.randn(3, len(TISSUES), generator=generator).clamp(-2, 2)
         properties = interpolate_tissue_properties(field_tesla) * self.deviation * scan
-        return draw_sequence(modality, field_tesla, generator).compute_signal(properties)
+        return sequence.compute_signal(properties)
+
+
+def _draw_scan(modality: Modality, generator: torch.Generator) -> tuple[float, ScanSequence]:
+    """Draw a field strength and a sequence that no named scanner lies next to."""
+    while True:
+        field = 1.0 + 2.2 * float(torch.rand(1, generator=generator))
+        sequence = draw_sequence(modality, field, generator)
+        if not is_left_out(modality, field, sequence):
+            return field, sequence
 
 
 def _draw_modalities(generator: torch.Generator) -> tuple[Modality, Modality]:
