@@ -1,4 +1,4 @@
-"""The methods of the travelling benchmark, each a function from a visit to harmonized slices."""
+"""The methods of the travelling benchmark, each a function from a passage to harmonized slices."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,21 +21,27 @@ Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
-class Visit:
-    """One person's scan on the way to one site, with what is true of it; slices ``(K, H, W)``."""
+class Passage:
+    """One person's scan on the way to one site; slices ``(K, H, W)``."""
 
     person: str
     source: str
     target: str
     scan: Scan
     image: SliceStack
+
+
+@dataclass(frozen=True, eq=False)
+class Visit(Passage):
+    """A passage with what is true of it."""
+
     acquired: SliceStack
     clean: SliceStack
     labels: np.ndarray
     lesion: np.ndarray
 
 
-Method = Callable[[Visit], SliceStack]
+Method = Callable[[Passage], SliceStack]
 
 SIMPLE = (
     "not harmonized",
@@ -84,7 +90,7 @@ def build_simple(study: Study, name: str) -> Method:
     if name == "not harmonized":
         return lambda visit: visit.image
     if name == "oracle":
-        return lambda visit: visit.clean
+        return _show_truth
     kinds: dict[str, type[ZScore | QuantileMatching | HistogramMatching]] = {
         "z-score": ZScore,
         "quantile matching": QuantileMatching,
@@ -110,7 +116,7 @@ def build_simple(study: Study, name: str) -> Method:
     }
     changed: dict[tuple[str, str], SliceStack] = {}
 
-    def match(visit: Visit) -> SliceStack:
+    def match(visit: Passage) -> SliceStack:
         key = (visit.person, visit.source)
         if key not in changed:
             changed.clear()  # the same scan's targets follow one another
@@ -130,13 +136,19 @@ def build_trained(study: Study, row: Row, seed: int) -> Method:
     trained = {site: read_trained(study, row, site, seed) for site in study.plan.sites}
     shared = next(iter(trained.values())).anatomy_encoder
 
-    def harmonize(visit: Visit) -> SliceStack:
+    def harmonize(visit: Passage) -> SliceStack:
         source = trained.get(visit.source)
         encoder = shared if source is None else source.anatomy_encoder
         card = trained[visit.target].card
         return draw(visit.scan, card, encoder, source_detail=row.source_detail)
 
     return harmonize
+
+
+def _show_truth(visit: Passage) -> SliceStack:
+    if not isinstance(visit, Visit):
+        raise TypeError("only visits have a truth")
+    return visit.clean
 
 
 def _correct_bias(data: SliceStack, mask: MaskStack, spacing_mm: Spacing) -> SliceStack:
