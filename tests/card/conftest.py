@@ -71,6 +71,11 @@ def make_tensors(description: ModelDescription) -> dict[str, torch.Tensor]:
         for prefix, network in networks.items()
         for name, value in network.state_dict().items()
     }
+    if description.recipe == "anchored":
+        tensors |= {
+            "base_style.mean": torch.tensor([0.75, -0.5]),
+            "base_style.std": torch.tensor([0.25, 1.0]),
+        }
     return tensors | {
         "style_prior.mean": torch.tensor([0.25, -1.5]),
         "style_prior.std": torch.tensor([0.5, 2.0]),

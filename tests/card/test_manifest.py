@@ -6,7 +6,7 @@ import pytest
 
 from prism_mri.card.limits import MIN_PEOPLE
 from prism_mri.card.manifest import (
-    PRIVACY_STATEMENT,
+    PRIVACY_STATEMENTS,
     build_manifest,
     check_people,
     encode_manifest,
@@ -20,16 +20,22 @@ from prism_mri.models.site_model import read_model
 def manifest(make_model):
     description, _ = read_model(make_model())
     return build_manifest(
-        description, tensors_sha256="0" * 64, local_only=False, version="0.1.0", source="model"
+        description,
+        kind="full",
+        tensors_sha256="0" * 64,
+        local_only=False,
+        version="0.1.0",
+        source="model",
     )
 
 
 def test_manifest_holds_these_fields_and_no_others(manifest):
     stored = json.loads(encode_manifest(manifest))
     assert sorted(stored) == [
-        "anatomy_digest", "anatomy_encoder", "contract", "created_by", "decoder", "format",
-        "intensity_scale", "kind", "local_only", "modality", "people", "privacy", "recipe",
-        "schema_version", "site", "style_encoder", "tensors_sha256", "training",
+        "anatomy_digest", "anatomy_encoder", "base_digest", "contract", "created_by",
+        "decoder", "format", "intensity_scale", "kind", "local_only", "modality", "people",
+        "privacy", "recipe", "schema_version", "site", "style_encoder", "tensors_sha256",
+        "training",
     ]  # fmt: skip
     assert (stored["people"], stored["recipe"]) == (12, "anchored")
     assert stored["intensity_scale"] == 812.5
@@ -37,7 +43,7 @@ def test_manifest_holds_these_fields_and_no_others(manifest):
     assert stored["decoder"] == {
         "name": "decoder-film-1", "width": 4, "free_channels": 1, "style_dim": 2,
     }  # fmt: skip
-    assert stored["privacy"] == PRIVACY_STATEMENT
+    assert stored["privacy"] == PRIVACY_STATEMENTS["full"]
 
 
 def test_stored_bytes_parse_back_to_the_same_manifest(manifest):
@@ -55,7 +61,12 @@ def test_versions_have_no_room_for_free_text(make_model, versions):
     changed = description.model_copy(update={"training": training})
     with pytest.raises(PrivacyError, match="does not fit into a card"):
         build_manifest(
-            changed, tensors_sha256="0" * 64, local_only=False, version="0.1.0", source="model"
+            changed,
+            kind="full",
+            tensors_sha256="0" * 64,
+            local_only=False,
+            version="0.1.0",
+            source="model",
         )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prism_mri.card.manifest import PRIVACY_STATEMENT
+from prism_mri.card.manifest import PRIVACY_STATEMENTS
 from prism_mri.card.publish import publish_card
 from prism_mri.card.summary import inspect_card
 from prism_mri.config import PreprocessingContract
@@ -39,17 +39,19 @@ def test_every_fact_is_stated(card_path, trust):
     )
     assert facts["training"] == "seed 7, 4 epochs, 100 steps, best epoch 3"
     assert facts["versions"] == "prism-mri 0.1.0, torch 2.13.0+cpu"
-    assert str(summary).endswith(f"\n\n{PRIVACY_STATEMENT}\nFor research, not for diagnosis.")
+    assert str(summary).endswith(
+        f"\n\n{PRIVACY_STATEMENTS['full']}\nFor research, not for diagnosis."
+    )
 
 
-def test_parameters_are_those_of_both_networks(card_path, trust):
+def test_numbers_are_those_of_both_networks_and_the_styles(card_path, trust):
     summary = inspect_card(card_path, trust)
     networks = (summary.card.style_encoder, summary.card.decoder)
-    counted = sum(value.numel() for network in networks for value in network.parameters())
+    counted = 4 + sum(v.numel() for network in networks for v in network.state_dict().values())
     # Width 4, style of 2: convolutions 36 + 288 + 1152,
     # normalization 2 (4 + 8 + 16), head (93 + 1) 64 + (64 + 1) 4.
     assert sum(v.numel() for v in summary.card.style_encoder.parameters()) == 7808
-    assert summary.parameters == counted
+    assert summary.numbers == counted
     assert f"{counted:,}" in str(summary)
 
 

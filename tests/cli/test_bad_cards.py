@@ -36,8 +36,8 @@ CARDS = {
         "do not use this file",
     ),
     "unknown-version": (
-        lambda forger: forger.rewrite(manifest={"schema_version": 2}),
-        "unknown schema version 2",
+        lambda forger: forger.rewrite(manifest={"schema_version": 3}),
+        "unknown schema version 3",
         "update prism-mri",
     ),
     "unsigned": (

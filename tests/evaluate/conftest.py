@@ -19,7 +19,8 @@ from prism_mri.models.translator import (
     Translator,
     TranslatorDescription,
     TranslatorNetworks,
-    compute_anatomy_digest,
+    compute_digest,
+    seal_translator,
 )
 from prism_mri.networks.registry import (
     AnatomyEncoderSpec,
@@ -166,7 +167,7 @@ def world(tmp_path_factory) -> World:
         write_prepared(folder / site, site)
     torch.manual_seed(0)
     encoder = build_anatomy_encoder(AnatomyEncoderSpec(width=4, free_channels=1)).eval()
-    digest = compute_anatomy_digest(encoder.state_dict())
+    digest = compute_digest(encoder.state_dict())
     return World(
         dataset=folder / "travelling",
         prepared={site: folder / site for site in CARDS},
@@ -233,8 +234,7 @@ def make_translator():
             *(build(spec) for build, spec in zip(BUILDERS, SPECS.values(), strict=True))
         )
         networks.eval().requires_grad_(requires_grad=False)
-        digest = compute_anatomy_digest(networks.anatomy_encoder.state_dict())
-        return Translator(networks, description, digest)
+        return seal_translator(networks, description)
 
     return make
 
@@ -254,7 +254,7 @@ def make_model(tmp_path, translator):
         built = [build(spec).eval() for build, spec in zip(BUILDERS, specs.values(), strict=True)]
         tensors = {"style_prior.mean": torch.zeros(2), "style_prior.std": torch.ones(2)}
         kept = dict(zip(specs, built, strict=True))
-        digest = compute_anatomy_digest(built[0].state_dict())
+        digest = compute_digest(built[0].state_dict())
         if recipe == "anchored":
             built[0], digest = translator.networks.anatomy_encoder, translator.digest
             del kept["anatomy_encoder"]

@@ -13,7 +13,7 @@ from prism_mri.models.translator import (
     Translator,
     TranslatorDescription,
     TranslatorNetworks,
-    compute_anatomy_digest,
+    seal_translator,
 )
 from prism_mri.networks.anatomy_encoder import AnatomyEncoder
 from prism_mri.networks.registry import (
@@ -68,8 +68,7 @@ def translator() -> Translator:
         build_decoder(DESCRIPTION.decoder),
     )
     networks.eval().requires_grad_(requires_grad=False)
-    digest = compute_anatomy_digest(networks.anatomy_encoder.state_dict())
-    return Translator(networks, DESCRIPTION, digest)
+    return seal_translator(networks, DESCRIPTION)
 
 
 def make_card(translator, **changes) -> SiteCard:

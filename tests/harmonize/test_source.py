@@ -13,7 +13,7 @@ from prism_mri.errors import CompatibilityError
 from prism_mri.harmonize import HarmonizeOptions, harmonize_inputs, harmonize_volume
 from prism_mri.harmonize.source import check_source, read_source_anatomy
 from prism_mri.models.site_model import ModelDescription, TrainingSummary, write_model
-from prism_mri.models.translator import compute_anatomy_digest
+from prism_mri.models.translator import compute_digest
 from prism_mri.networks.conditional_decoder import ConditionalDecoder
 from prism_mri.networks.conv_style import ConvStyleEncoder
 from prism_mri.networks.level_anatomy import LevelAnatomyEncoder
@@ -46,7 +46,7 @@ def make_model(card, tmp_path):
             **{
                 "site": "adni",
                 "contract": card.manifest.contract,
-                "anatomy_digest": compute_anatomy_digest(encoder.state_dict()),
+                "anatomy_digest": compute_digest(encoder.state_dict()),
                 "people": 12,
                 "images": 12,
                 "slices": 40,
@@ -69,7 +69,7 @@ def paper_card(card):
 
     def make(encoder):
         torch.manual_seed(1)
-        digest = compute_anatomy_digest(encoder.state_dict())
+        digest = compute_digest(encoder.state_dict())
         manifest = CardManifest(**(dict(card.manifest) | SPECS | {"anatomy_digest": digest}))
         return dataclasses.replace(
             card,
@@ -129,7 +129,7 @@ def test_a_paper_model_reads_the_images_with_its_own_encoder(
     np.testing.assert_array_equal(read_volume(path).data, expected.data)
     prism = read_prism(path)
     assert prism["Recipe"] == "paper"
-    assert prism["AnatomyDigest"] == compute_anatomy_digest(encoder.state_dict())
+    assert prism["AnatomyDigest"] == compute_digest(encoder.state_dict())
     assert prism["Warnings"][0].startswith(INDEPENDENT)
     assert prism["Warnings"][1:] == list(expected.warnings)
     assert sum(message.startswith(INDEPENDENT) for message in caplog.messages) == 1

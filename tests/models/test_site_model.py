@@ -19,7 +19,7 @@ from prism_mri.models.translator import (
     Translator,
     TranslatorDescription,
     build_translator_networks,
-    compute_anatomy_digest,
+    compute_digest,
 )
 from prism_mri.networks.registry import (
     AnatomyEncoderSpec,
@@ -142,7 +142,7 @@ def test_no_impossible_description_is_made(change):
 
 def make_translator(digest):
     description = TranslatorDescription(anatomy_encoder=AnatomyEncoderSpec(width=4))
-    return Translator(build_translator_networks(description), description, digest)
+    return Translator(build_translator_networks(description), description, digest, "ef" * 32)
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def own(tmp_path):
         "decoder": ConditionalDecoderSpec(width=4),
     }
     encoder = build_anatomy_encoder(specs["anatomy_encoder"]).eval()
-    digest = compute_anatomy_digest(encoder.state_dict())
+    digest = compute_digest(encoder.state_dict())
     values = VALUES | specs | {"recipe": "paper", "anatomy_digest": digest}
     description = ModelDescription(**values)
     tensors = {f"anatomy_encoder.{name}": value for name, value in encoder.state_dict().items()}

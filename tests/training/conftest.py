@@ -11,7 +11,7 @@ from prism_mri.models.translator import (
     Translator,
     TranslatorDescription,
     TranslatorNetworks,
-    compute_anatomy_digest,
+    seal_translator,
 )
 from prism_mri.networks.registry import (
     AnatomyEncoderSpec,
@@ -43,8 +43,7 @@ def make_translator(*, contract: PreprocessingContract = CONTRACT, seed: int = 0
         build_decoder(description.decoder),
     )
     networks.eval().requires_grad_(requires_grad=False)
-    digest = compute_anatomy_digest(networks.anatomy_encoder.state_dict())
-    return Translator(networks, description, digest)
+    return seal_translator(networks, description)
 
 
 def write_person(path: Path, seed: int, *, gain: float = 1.0) -> None:

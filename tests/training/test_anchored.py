@@ -17,7 +17,8 @@ from prism_mri.errors import CompatibilityError, InputError
 from prism_mri.metrics import compute_ssim
 from prism_mri.models.site_model import read_model
 from prism_mri.models.style import encode_volume_style, select_style_slices
-from prism_mri.models.translator import Translator
+from prism_mri.models.translator import seal_translator
+from prism_mri.networks.adapter import is_adapter
 from prism_mri.networks.style_encoder import GaussianStyle, StyleEncoder
 from prism_mri.preprocessing.conform import brain_box
 from prism_mri.training.anchored import (
@@ -111,7 +112,7 @@ def test_the_model_says_what_it_was_trained_on(trained, prepared, translator):
 def test_nothing_of_the_anatomy_encoder_is_in_the_model(trained, translator):
     out, *_ = trained
     _, tensors = read_model(out)
-    prior = {"style_prior.mean", "style_prior.std"}
+    prior = {f"{of}.{part}" for of in ("style_prior", "base_style") for part in ("mean", "std")}
     assert tensors.keys() == parameters_of(translator).keys() | prior
     anatomy = list(translator.networks.anatomy_encoder.state_dict().values())
     for name, tensor in tensors.items():
@@ -185,6 +186,48 @@ def test_no_epochs_leave_the_shipped_networks_and_the_sites_own_style(train, tra
     publish_card(tmp_path / "model", tmp_path / "style.prism", private_key=None, local_only=True)
 
 
+def test_kind_adapter_moves_the_adapters_and_nothing_else(train, translator, tmp_path):
+    outcome, _ = train(SHORT.model_copy(update={"kind": "adapter", "learning_rate": 0.02}))
+    description, tensors = read_model(tmp_path / "model")
+    assert (description.kind, description.base_digest) == ("adapter", translator.base_digest)
+    assert outcome.best_epoch > 0
+    moved = {
+        name
+        for name, tensor in parameters_of(translator).items()
+        if not torch.equal(tensors[name], tensor)
+    }
+    adapters = {
+        name
+        for name in parameters_of(translator)
+        if name.startswith("decoder.") and is_adapter(name)
+    }
+    assert moved == adapters
+    card = tmp_path / "site.prism"
+    publish_card(tmp_path / "model", card, private_key=None, local_only=True, translator=translator)
+    assert read_card(card, allow_unsigned=True, translator=translator).manifest.kind == "adapter"
+
+
+def test_kind_style_trains_nothing(train, translator, tmp_path):
+    outcome, _ = train(SHORT.model_copy(update={"kind": "style"}))
+    description, tensors = read_model(tmp_path / "model")
+    assert (outcome.epochs, description.kind, description.complete) == (0, "style", True)
+    for name, tensor in parameters_of(translator).items():
+        assert torch.equal(tensors[name], tensor), name
+
+
+def test_every_model_keeps_the_styles_that_the_shipped_encoder_reads(
+    trained, train, translator, tmp_path
+):
+    """What a style card of a fine-tuned model says is what one of an untrained model says."""
+    train(SHORT.model_copy(update={"kind": "style"}))
+    _, untrained = read_model(tmp_path / "model")
+    _, tensors = read_model(trained[0])
+    for part in ("mean", "std"):
+        assert torch.equal(untrained[f"style_prior.{part}"], untrained[f"base_style.{part}"])
+        assert torch.equal(tensors[f"base_style.{part}"], untrained[f"base_style.{part}"])
+    assert not torch.equal(tensors["style_prior.mean"], tensors["base_style.mean"])
+
+
 def test_training_that_only_harms_leaves_the_translators_weights(
     trained, train, translator, tmp_path
 ):
@@ -193,7 +236,7 @@ def test_training_that_only_harms_leaves_the_translators_weights(
     for prefix in ("style_encoder", "decoder"):
         part = getattr(networks, prefix)
         part.load_state_dict({name: tensors[f"{prefix}.{name}"] for name in part.state_dict()})
-    good = Translator(networks, translator.description, translator.digest)
+    good = seal_translator(networks, translator.description)
     settings = SHORT.model_copy(update={"learning_rate": 5.0, "max_steps_per_epoch": 1})
     outcome, lines = train(settings, start=good)
     assert (outcome.best_epoch, outcome.epochs) == (0, 2)

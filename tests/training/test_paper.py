@@ -13,7 +13,7 @@ from prism_mri.errors import InputError
 from prism_mri.metrics.slice_scores import compute_whole_slice_scores
 from prism_mri.models.site_model import read_anatomy_encoder, read_model
 from prism_mri.models.style import encode_volume_style, select_style_slices
-from prism_mri.models.translator import compute_anatomy_digest
+from prism_mri.models.translator import compute_digest
 from prism_mri.networks.registry import PAPER_SIZES
 from prism_mri.preprocessing.conform import brain_box
 from prism_mri.training.anchored import AnchoredSettings, train_anchored
@@ -94,7 +94,7 @@ def test_the_model_says_its_recipe_its_networks_and_its_own_anatomy(trained):
         for name, tensor in tensors.items()
         if name.startswith("anatomy_encoder.")
     }
-    assert description.anatomy_digest == compute_anatomy_digest(own)
+    assert description.anatomy_digest == compute_digest(own)
 
 
 def test_the_model_holds_three_networks_and_the_prior_and_no_projector(trained):

@@ -15,7 +15,7 @@ from prism_mri.errors import InputError
 from prism_mri.models.translator import (
     TranslatorDescription,
     TranslatorNetworks,
-    compute_anatomy_digest,
+    compute_digest,
     read_translator,
     write_translator,
 )
@@ -114,9 +114,9 @@ def test_the_digest_is_of_names_types_shapes_and_values():
     tensors = {"b": torch.tensor([[1.0, 2.0]]), "a": torch.tensor([3.0])}
     stored = b'["a", "torch.float32", [1]]' + np.array([3], "<f4").tobytes()
     stored += b'["b", "torch.float32", [1, 2]]' + np.array([1, 2], "<f4").tobytes()
-    assert compute_anatomy_digest(tensors) == hashlib.sha256(stored).hexdigest()
+    assert compute_digest(tensors) == hashlib.sha256(stored).hexdigest()
     strided = {"a": tensors["a"], "b": torch.tensor([[1.0], [2.0]]).T}
-    assert compute_anatomy_digest(strided) == compute_anatomy_digest(tensors)
+    assert compute_digest(strided) == compute_digest(tensors)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_the_digest_follows_the_anatomy_encoder_alone(translator, tmp_path, netw
 def test_the_shipped_translator_is_sound():
     shipped = read_translator()
     assert len(shipped.digest) == 64
-    assert shipped.digest == compute_anatomy_digest(shipped.networks.anatomy_encoder.state_dict())
+    assert shipped.digest == compute_digest(shipped.networks.anatomy_encoder.state_dict())
     known = tuple(PreprocessingContract.for_modality(modality) for modality in MODALITIES)
     assert shipped.description.contracts == known
     assert shipped.description.training["people"]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -16,6 +16,7 @@ from prism_mri.config import (
 )
 from prism_mri.errors import FormatError, PrivacyError
 from prism_mri.models.site_model import (
+    CardKind,
     ModelDescription,
     ModelNetworks,
     Sha256,
@@ -23,16 +24,21 @@ from prism_mri.models.site_model import (
     TrainingSummary,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-PRIVACY_STATEMENT = (
-    "Holds the weights of a style encoder and a decoder, style statistics, and the numbers of "
-    "this manifest. "
+_HELD: Final[dict[CardKind, str]] = {
+    "full": "the weights of a style encoder and a decoder, style statistics",
+    "adapter": "the weights of adapters to the shipped decoder, style statistics",
+    "style": "style statistics",
+}
+PRIVACY_STATEMENTS: Final[dict[CardKind, str]] = {
+    kind: f"Holds {held}, and the numbers of this manifest. "
     "Holds no image, no anatomy encoder, no subject identifier, no file name and no header text. "
-    "Weights trained on few people can tell of them: a card from fewer than 10 people is "
+    "Numbers that come from few people can tell of them: a card from fewer than 10 people is "
     "local-only."
-)
-"""Fixed text, so that a manifest has no room for any other."""
+    for kind, held in _HELD.items()
+}
+"""Fixed texts, so that a manifest has no room for any other."""
 
 _PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+_-]{0,39}")
@@ -45,9 +51,7 @@ class CardManifest(ModelNetworks):
 
     format: Literal["prism-mri site card"] = "prism-mri site card"
     """Bound by the signature: a signature made for anything else cannot serve a card."""
-    schema_version: Literal[1] = 1
-    kind: Literal["full"] = "full"
-    """``full``: style encoder and decoder, both fine-tuned at the site."""
+    schema_version: Literal[2] = 2
     site: SiteName
     modality: Modality
     contract: PreprocessingContract
@@ -59,15 +63,14 @@ class CardManifest(ModelNetworks):
     training: TrainingSummary
     tensors_sha256: Sha256
     """SHA-256 of the file's bytes behind the header."""
-    privacy: str = PRIVACY_STATEMENT
+    privacy: str = Field(default_factory=lambda data: PRIVACY_STATEMENTS[data.get("kind", "full")])
     created_by: Annotated[str, Field(pattern=r"^prism-mri [0-9][0-9A-Za-z.+_-]{0,39}$")]
 
-    @field_validator("privacy")
-    @classmethod
-    def _fixed_text(cls, privacy: str) -> str:
-        if privacy != PRIVACY_STATEMENT:
-            raise ValueError("not the privacy statement of this schema version")
-        return privacy
+    @model_validator(mode="after")
+    def _fixed_text(self) -> "CardManifest":
+        if self.privacy != PRIVACY_STATEMENTS[self.kind]:
+            raise ValueError("not the privacy statement of this schema version and kind")
+        return self
 
     @field_validator("training")
     @classmethod
@@ -93,6 +96,7 @@ class CardManifest(ModelNetworks):
 def build_manifest(
     description: ModelDescription,
     *,
+    kind: CardKind,
     tensors_sha256: str,
     local_only: bool,
     version: str,
@@ -102,6 +106,7 @@ def build_manifest(
 
     Args:
         description: of the trained model.
+        kind: of the card.
         tensors_sha256: digest of the tensors' bytes, hexadecimal.
         local_only: whether the card is to stay at its site.
         version: of this package.
@@ -113,6 +118,8 @@ def build_manifest(
     try:
         return CardManifest(
             recipe=description.recipe,
+            kind=kind,
+            base_digest=None if kind == "full" else description.base_digest,
             site=description.site,
             modality=description.modality,
             contract=description.contract,

@@ -38,6 +38,7 @@ from prism_mri.card.tensors import (
     expect_card_tensors,
 )
 from prism_mri.errors import CompatibilityError, FormatError, InputError, SignatureError
+from prism_mri.models.translator import Translator, read_translator
 from prism_mri.networks.registry import (
     AnyDecoder,
     AnyStyleEncoder,
@@ -77,7 +78,13 @@ class SiteCard:
         return self.signed_by.fingerprint if self.signed_by else None
 
 
-def read_card(path: Path, *, trust: Path | None = None, allow_unsigned: bool = False) -> SiteCard:
+def read_card(
+    path: Path,
+    *,
+    trust: Path | None = None,
+    allow_unsigned: bool = False,
+    translator: Translator | None = None,
+) -> SiteCard:
     """Read a site card and refuse whatever is not exactly one.
 
     Who is accepted:
@@ -94,6 +101,8 @@ def read_card(path: Path, *, trust: Path | None = None, allow_unsigned: bool = F
         path: the card's file.
         trust: folder of public keys (``*.pem``).
         allow_unsigned: accept cards that nobody vouches for.
+        translator: whose networks a card of kind ``adapter`` or ``style`` builds on; by default the
+            shipped one.
 
     Returns:
         The card, with its networks built and filled.
@@ -103,9 +112,15 @@ def read_card(path: Path, *, trust: Path | None = None, allow_unsigned: bool = F
         FormatError: limits, header, manifest, tensors or digest.
         SignatureError: unsigned, badly signed or signed by an unknown key.
         PrivacyError: from fewer than ten people and not marked local-only.
+        CompatibilityError: the card builds on networks of another version.
     """
-    content = read_card_bytes(path)
-    return decode_card(content, source=str(path), trust=trust, allow_unsigned=allow_unsigned)
+    return decode_card(
+        read_card_bytes(path),
+        source=str(path),
+        trust=trust,
+        allow_unsigned=allow_unsigned,
+        translator=translator,
+    )
 
 
 def read_card_bytes(path: Path) -> bytes:
@@ -133,7 +148,12 @@ def read_card_bytes(path: Path) -> bytes:
 
 
 def decode_card(
-    content: bytes, *, source: str, trust: Path | None = None, allow_unsigned: bool = False
+    content: bytes,
+    *,
+    source: str,
+    trust: Path | None = None,
+    allow_unsigned: bool = False,
+    translator: Translator | None = None,
 ) -> SiteCard:
     """Check a card's bytes and build it; see :func:`read_card`.
 
@@ -142,6 +162,8 @@ def decode_card(
         source: its name, for messages.
         trust: folder of public keys.
         allow_unsigned: accept cards that nobody vouches for.
+        translator: whose networks a card of kind ``adapter`` or ``style`` builds on; by default the
+            shipped one.
     """
     container = parse_container(content, source)
     signed_by = _check_signature(
@@ -149,20 +171,13 @@ def decode_card(
     )
     manifest = parse_manifest(container.manifest, source)
     check_people(people=manifest.people, local_only=manifest.local_only, source=source)
-    table = expect_card_tensors(manifest.style_encoder, manifest.decoder)
+    table = expect_card_tensors(manifest.style_encoder, manifest.decoder, manifest.kind)
     check_table(container.tensors, table, source)
     check_digest(container.data, manifest, source)
     _check_canonical(container, table, source)
     tensors = decode_tensors(container.data, table)
     check_values(tensors, source)
-    # Fresh weights are drawn before they are replaced: the caller's random state must not move.
-    with torch.random.fork_rng(devices=[]):
-        style_encoder, decoder = (
-            build_style_encoder(manifest.style_encoder),
-            build_decoder(manifest.decoder),
-        )
-    _fill(style_encoder, STYLE_ENCODER, tensors)
-    _fill(decoder, DECODER, tensors)
+    style_encoder, decoder = _build_networks(manifest, tensors, translator, source)
     digest = hashlib.sha256(content).hexdigest()
     return SiteCard(
         manifest, style_encoder, decoder, tensors[STYLE_MEAN], tensors[STYLE_STD], digest, signed_by
@@ -251,6 +266,44 @@ def _check_canonical(container: Container, table: Mapping[str, TensorEntry], sou
             f"{source}: the header is not written as a card's is (reordered or padded): get the "
             "card again"
         )
+
+
+def _build_networks(
+    manifest: CardManifest,
+    tensors: Mapping[str, torch.Tensor],
+    translator: Translator | None,
+    source: str,
+) -> tuple[AnyStyleEncoder, AnyDecoder]:
+    """Return style encoder and decoder: the card's own, or shipped ones with what it holds."""
+    # Fresh weights are drawn before they are replaced: the caller's random state must not move.
+    with torch.random.fork_rng(devices=[]):
+        style_encoder, decoder = (
+            build_style_encoder(manifest.style_encoder),
+            build_decoder(manifest.decoder),
+        )
+    state = dict(tensors)
+    if manifest.kind != "full":
+        base = translator or read_translator()
+        if manifest.base_digest != base.base_digest:
+            raise CompatibilityError(
+                f"{source}: a card of kind {manifest.kind} builds on networks "
+                f"{str(manifest.base_digest)[:12]}…, this version ships {base.base_digest[:12]}…: "
+                f"take the prism-mri version that the card was made with ({manifest.created_by}), "
+                "or ask the site for a new card"
+            )
+        described = base.description
+        if (manifest.style_encoder, manifest.decoder) != (
+            described.style_encoder,
+            described.decoder,
+        ):
+            raise FormatError(
+                f"{source}: a card of kind {manifest.kind} names other networks than those that it "
+                "builds on: get the card again from its site"
+            )
+        state = base.networks.state_dict() | state
+    _fill(style_encoder, STYLE_ENCODER, state)
+    _fill(decoder, DECODER, state)
+    return style_encoder, decoder
 
 
 def _fill(network: nn.Module, prefix: str, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -1,11 +1,11 @@
 """What a person reads before they use or send a card."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from prism_mri.card.read import SiteCard, decode_card, read_card_bytes
+from prism_mri.card.tensors import expect_card_tensors
 from prism_mri.models.site_model import RecipeName
 
 DISCLAIMER = "For research, not for diagnosis."
@@ -23,8 +23,8 @@ class CardSummary:
 
     card: SiteCard
     file_bytes: int
-    parameters: int
-    """Trainable numbers of style encoder and decoder together."""
+    numbers: int
+    """Numbers that it holds: weights, normalization statistics and style statistics."""
 
     def __str__(self) -> str:
         """Return aligned lines, one a fact."""
@@ -37,7 +37,7 @@ class CardSummary:
         card = self.card
         return [
             ("networks", f"{card.manifest.style_encoder.name}, {card.manifest.decoder.name}"),
-            ("parameters", f"{self.parameters:,}"),
+            ("numbers", f"{self.numbers:,}"),
             ("bytes", f"{self.file_bytes:,}"),
             ("digest", card.digest),
             ("signer", _describe_signer(card)),
@@ -62,12 +62,10 @@ def inspect_card(path: Path, trust: Path | None = None) -> CardSummary:
     """
     content = read_card_bytes(path)
     card = decode_card(content, source=str(path), trust=trust, allow_unsigned=trust is None)
-    parameters = _count(card.style_encoder) + _count(card.decoder)
-    return CardSummary(card, len(content), parameters)
-
-
-def _count(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
+    manifest = card.manifest
+    table = expect_card_tensors(manifest.style_encoder, manifest.decoder, manifest.kind)
+    numbers = sum(math.prod(entry.shape) for entry in table.values())
+    return CardSummary(card, len(content), numbers)
 
 
 def _describe_signer(card: SiteCard) -> str:

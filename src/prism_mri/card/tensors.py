@@ -8,12 +8,14 @@ import torch
 from prism_mri.card.container import TensorEntry, lay_out
 from prism_mri.card.manifest import CardManifest
 from prism_mri.errors import FormatError
+from prism_mri.models.site_model import STYLE_PRIOR_PREFIX, CardKind
+from prism_mri.networks.adapter import is_adapter
 from prism_mri.networks.registry import AnyDecoderSpec, AnyStyleSpec, expected_tensors
 
 STYLE_ENCODER = "style_encoder."
 DECODER = "decoder."
-STYLE_MEAN = "style_prior.mean"
-STYLE_STD = "style_prior.std"
+STYLE_MEAN = STYLE_PRIOR_PREFIX + "mean"
+STYLE_STD = STYLE_PRIOR_PREFIX + "std"
 
 _TYPE_NAMES = {torch.float32: "F32", torch.float16: "F16"}
 _TYPES = {name: dtype for dtype, name in _TYPE_NAMES.items()}
@@ -21,22 +23,29 @@ _NON_NEGATIVE = (".running_var", STYLE_STD)
 
 
 def expect_card_tensors(
-    style_encoder: AnyStyleSpec, decoder: AnyDecoderSpec
+    style_encoder: AnyStyleSpec, decoder: AnyDecoderSpec, kind: CardKind = "full"
 ) -> dict[str, TensorEntry]:
     """Return the table of tensors that a card of these networks has; no weights are made.
 
     Args:
         style_encoder: registered specification.
         decoder: registered specification.
+        kind: of the card.
 
     Returns:
-        Type, shape and offsets by name: ``style_encoder.*``, ``decoder.*``, ``style_prior.mean``
-        and ``style_prior.std``.
+        Type, shape and offsets by name: ``style_prior.mean`` and ``style_prior.std``; before them,
+        of kind ``full``, ``style_encoder.*`` and ``decoder.*``, and of kind ``adapter`` the
+        adapters in ``decoder.*``.
     """
-    shapes = {
-        STYLE_ENCODER + name: value for name, value in expected_tensors(style_encoder).items()
-    }
-    shapes |= {DECODER + name: value for name, value in expected_tensors(decoder).items()}
+    shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
+    if kind == "full":
+        shapes |= {STYLE_ENCODER + name: v for name, v in expected_tensors(style_encoder).items()}
+    if kind != "style":
+        shapes |= {
+            DECODER + name: value
+            for name, value in expected_tensors(decoder).items()
+            if kind == "full" or is_adapter(name)
+        }
     shapes |= dict.fromkeys((STYLE_MEAN, STYLE_STD), (torch.float32, (decoder.style_dim,)))
     return lay_out({name: (_TYPE_NAMES[dtype], shape) for name, (dtype, shape) in shapes.items()})
 

@@ -13,7 +13,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "publish",
         help="write a trained model's site card",
         description="Write the site card: style encoder, decoder, style statistics and manifest, "
-        "and nothing else of the model.",
+        "or, of a smaller kind, less; and nothing else of the model.",
         epilog="For research, not for diagnosis.",
     )
     parser.add_argument(
@@ -33,6 +33,13 @@ def add_parser(subparsers: Subparsers) -> None:
         action="store_true",
         help="mark the card as one that must not leave the site (required below ten people)",
     )
+    parser.add_argument(
+        "--kind",
+        choices=["full", "adapter", "style"],
+        help="what leaves: style encoder and decoder (full), a few thousand numbers that adapt the "
+        "shipped decoder (adapter), or 16 numbers of style statistics (style); default: what the "
+        "model was trained as",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing card")
     parser.set_defaults(run=run)
 
@@ -45,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         args.model,
         args.out,
         private_key=args.key,
+        kind=args.kind,
         local_only=args.local_only,
         overwrite=args.overwrite,
     )

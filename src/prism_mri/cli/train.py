@@ -34,6 +34,12 @@ def add_parser(subparsers: Subparsers) -> None:
         "--recipe", choices=["anchored", "paper"], default="anchored", help="default: anchored"
     )
     parser.add_argument(
+        "--kind",
+        choices=["full", "adapter", "style"],
+        help="what to train, and so what the card will hold (recipe anchored): style encoder and "
+        "decoder (default), adapters of the shipped decoder, or no weights at all",
+    )
+    parser.add_argument(
         "--config", metavar="FILE.toml", type=Path, help="settings of the recipe, as TOML"
     )
     parser.add_argument(
@@ -115,19 +121,22 @@ def _check_modality(args: argparse.Namespace, translator: "Translator") -> None:
     )
 
 
-def _collect_options(args: argparse.Namespace) -> dict[str, int]:
+def _collect_options(args: argparse.Namespace) -> dict[str, int | str]:
     """Return the settings that options give; they go over the file's."""
     from prism_mri.errors import ConfigError
 
+    if args.kind is not None and args.recipe != "anchored":
+        raise ConfigError(f"--kind {args.kind} is for recipe anchored, got recipe {args.recipe}")
+    kind: dict[str, int | str] = {} if args.kind is None else {"kind": args.kind}
     if args.epochs is None:
-        return {}
+        return kind
     least = 0 if args.recipe == "anchored" else 1
     if not least <= args.epochs <= _MAX_EPOCHS:
         raise ConfigError(
             f"--epochs must be {least} to {_MAX_EPOCHS} with recipe {args.recipe}, "
             f"got {args.epochs}"
         )
-    return {"epochs": args.epochs}
+    return {**kind, "epochs": args.epochs}
 
 
 def _say(line: str) -> None:

@@ -20,7 +20,7 @@ from prism_mri.evaluate.pairs import PairImages, Target, cut_panel, harmonize_pa
 from prism_mri.evaluate.results import Panel, Reconstruction, StyleStage, TravellingResults, Truth
 from prism_mri.evaluate.scans import Scan, read_scan, read_truth, resample_scan
 from prism_mri.evaluate.styles import VolumeStyle
-from prism_mri.models.translator import compute_anatomy_digest
+from prism_mri.models.translator import compute_digest
 from prism_mri.networks.anatomy_encoder import AnatomyEncoder
 from prism_mri.preprocessing.conform import conform
 from prism_mri.types import MaskStack, SliceStack, VolumeArray
@@ -79,7 +79,7 @@ def evaluate_travelling(
     """
     check_results_folder(out, overwrite=overwrite)
     contract = _check_sites(cards, prepared)
-    digest = compute_anatomy_digest(anatomy_encoder.state_dict())
+    digest = compute_digest(anatomy_encoder.state_dict())
     for card in cards.values():
         check_compatible(card, digest, contract.modality)
     sites = {site: _read_site(prepared[site], card) for site, card in cards.items()}

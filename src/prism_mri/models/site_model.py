@@ -19,7 +19,7 @@ from prism_mri.config import (
 )
 from prism_mri.errors import CompatibilityError, InputError
 from prism_mri.files import write_whole
-from prism_mri.models.translator import Translator, compute_anatomy_digest
+from prism_mri.models.translator import Translator, compute_digest
 from prism_mri.networks.registry import (
     AnatomyEncoderSpec,
     AnyAnatomySpec,
@@ -40,7 +40,14 @@ WEIGHTS_NAME = "best.safetensors"
 ANATOMY_PREFIX = "anatomy_encoder."
 """How the names begin of the tensors that a model of recipe ``paper`` holds and no card does."""
 
+STYLE_PRIOR_PREFIX = "style_prior."
+"""``style_prior.mean`` and ``.std``: the site's styles as its own style encoder reads them."""
+BASE_STYLE_PREFIX = "base_style."
+"""``base_style.mean`` and ``.std``: the site's styles as the shipped style encoder reads them."""
+
 RecipeName = Literal["anchored", "paper"]
+CardKind = Literal["full", "adapter", "style"]
+"""What of a site's networks is its own: both, adapters in the decoder, or only its styles."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 SiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
@@ -73,6 +80,10 @@ class ModelNetworks(FrozenModel):
 
     The translator's for recipe ``anchored``, the site's own for ``paper``.
     """
+    kind: CardKind = "full"
+    """What is the site's own; always ``full`` for recipe ``paper``."""
+    base_digest: Sha256 | None = None
+    """Digest of the shipped style encoder and decoder, which a smaller kind builds on."""
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "ModelNetworks":
@@ -90,6 +101,11 @@ class ModelNetworks(FrozenModel):
         given, taken = (getattr(part, "free_channels", 0) for part in (anatomy, decoder))
         if given != taken:
             raise ValueError(f"anatomy encoder gives {given} free channels, decoder takes {taken}")
+        if self.kind != "full" and (self.recipe == "paper" or self.base_digest is None):
+            raise ValueError(
+                f"kind {self.kind} builds on shipped networks: it needs recipe anchored and their "
+                "digest"
+            )
         return self
 
 
@@ -125,7 +141,8 @@ def write_model(
         folder: the model's folder, made if missing.
         description: what the model is.
         tensors: ``style_encoder.*``, ``decoder.*``, ``style_prior.mean`` and ``style_prior.std``;
-            of recipe ``paper`` also ``anatomy_encoder.*``.
+            of recipe ``paper`` also ``anatomy_encoder.*``, of ``anchored`` ``base_style.mean``
+            and ``base_style.std``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -191,7 +208,7 @@ def find_anatomy_encoder(
             )
         return translator.networks.anatomy_encoder
     own = _select(tensors, ANATOMY_PREFIX)
-    if compute_anatomy_digest(own) != description.anatomy_digest:
+    if compute_digest(own) != description.anatomy_digest:
         raise InputError(
             f"{folder / WEIGHTS_NAME} does not hold the anatomy encoder that {DESCRIPTION_NAME} "
             "names: train again"

@@ -68,11 +68,14 @@ class Translator:
         description: their specifications and preprocessing contracts.
         digest: SHA-256 of the anatomy encoder's tensors; two sites with the same digest speak of
             the same anatomy.
+        base_digest: SHA-256 of the style encoder's and the decoder's tensors, which small cards
+            build on.
     """
 
     networks: TranslatorNetworks
     description: TranslatorDescription
     digest: str
+    base_digest: str
 
 
 def write_translator(path: Path, module: nn.Module, description: TranslatorDescription) -> None:
@@ -109,13 +112,19 @@ def read_translator(path: Path | None = None) -> Translator:
     ) as error:
         raise InputError(f"cannot read translator {path}: {str(error).splitlines()[0]}") from error
     freeze(networks)
-    return Translator(
-        networks, description, compute_anatomy_digest(networks.anatomy_encoder.state_dict())
-    )
+    return seal_translator(networks, description)
 
 
-def compute_anatomy_digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Return the SHA-256 of an anatomy encoder: names, shapes and values, in the order of names."""
+def seal_translator(networks: TranslatorNetworks, description: TranslatorDescription) -> Translator:
+    """Return frozen networks with the digests that name them."""
+    state = networks.state_dict()
+    base = {name: value for name, value in state.items() if not name.startswith("anatomy_encoder.")}
+    anatomy_digest = compute_digest(networks.anatomy_encoder.state_dict())
+    return Translator(networks, description, anatomy_digest, compute_digest(base))
+
+
+def compute_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of named tensors: names, types, shapes and values, in order of names."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -22,8 +22,9 @@ from prism_mri.losses.kl import compute_kl
 from prism_mri.losses.masked import compute_masked_l1
 from prism_mri.losses.perceptual import PerceptualLoss
 from prism_mri.metrics import compute_ssim
-from prism_mri.models.site_model import ModelNetworks, write_model
+from prism_mri.models.site_model import BASE_STYLE_PREFIX, CardKind, ModelNetworks, write_model
 from prism_mri.models.translator import Translator
+from prism_mri.networks.adapter import is_adapter
 from prism_mri.networks.decoder import Decoder
 from prism_mri.networks.style_encoder import StyleEncoder
 from prism_mri.training.loop import (
@@ -48,8 +49,11 @@ from prism_mri.training.slices import draw_window, load_slices
 class AnchoredSettings(FrozenModel):
     """Settings of the recipe; the loop's length follows from the data unless given."""
 
+    kind: CardKind = "full"
+    """What is trained, and so what the card holds: style encoder and decoder, the decoder's
+    adapters alone, or nothing but the site's style statistics."""
     epochs: Annotated[int, Field(ge=0, le=10_000)] = 8
-    """0 keeps the translator's networks: only the site's style statistics are its own."""
+    """0 keeps the translator's networks, as kind ``style`` always does."""
     batch: Annotated[int, Field(ge=2, le=256)] = 8
     crop: Annotated[int, Field(ge=32, multiple_of=16)] = 128
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
@@ -110,6 +114,10 @@ class AnchoredRecipe(Recipe):
         self._train = train
         self._validation = validation
         self._perceptual = PerceptualLoss().to(train.images.device)
+        if settings.kind != "full":
+            networks.style_encoder.requires_grad_(requires_grad=False)
+            for name, parameter in networks.decoder.named_parameters():
+                parameter.requires_grad_(is_adapter(name))
 
     def set_training(self) -> None:
         """Keep normalization statistics fixed."""
@@ -200,6 +208,8 @@ def train_anchored(
     train = _load(dataset.split("train"), anatomy_encoder, place)
     validation = _load(dataset.split("validation"), anatomy_encoder, place)
     people = read_style_slices(dataset)
+    shipped = copy.deepcopy(networks.style_encoder).eval()
+    base = export_style_prior(people, anatomy_encoder, shipped, place, prefix=BASE_STYLE_PREFIX)
     recipe = AnchoredRecipe(networks, settings, train, validation)
     loop = _plan_loop(settings, len(train.images), seed, place)
 
@@ -207,9 +217,9 @@ def train_anchored(
         trained = _expect_networks(module)
         prior = export_style_prior(people, anatomy_encoder, trained.style_encoder, place)
         description = describe_model(
-            dataset, _name_networks(translator), loop, epoch=epoch, score=score
+            dataset, _name_networks(translator, settings.kind), loop, epoch=epoch, score=score
         )
-        write_model(out, description, {**trained.state_dict(), **prior})
+        write_model(out, description, {**trained.state_dict(), **prior, **base})
 
     configuration = {
         "anchored": settings.model_dump(),
@@ -235,10 +245,12 @@ def _expect_networks(module: nn.Module) -> AnchoredNetworks:
     return module
 
 
-def _name_networks(translator: Translator) -> ModelNetworks:
+def _name_networks(translator: Translator, kind: CardKind) -> ModelNetworks:
     networks = translator.description
     return ModelNetworks(
         recipe="anchored",
+        kind=kind,
+        base_digest=translator.base_digest,
         anatomy_encoder=networks.anatomy_encoder,
         style_encoder=networks.style_encoder,
         decoder=networks.decoder,
@@ -262,7 +274,7 @@ def _plan_loop(
     """Let an epoch see every slice about once, up to the recipe's limit of steps."""
     steps = max(1, min(settings.max_steps_per_epoch, -(-slices // settings.batch)))
     return LoopSettings(
-        epochs=settings.epochs,
+        epochs=0 if settings.kind == "style" else settings.epochs,
         steps_per_epoch=steps,
         learning_rate=settings.learning_rate,
         patience=settings.patience,

@@ -21,7 +21,7 @@ from prism_mri.losses.kl import compute_kl
 from prism_mri.losses.perceptual import PerceptualLoss
 from prism_mri.metrics.slice_scores import compute_whole_slice_scores
 from prism_mri.models.site_model import ModelNetworks, write_model
-from prism_mri.models.translator import compute_anatomy_digest
+from prism_mri.models.translator import compute_digest
 from prism_mri.networks.conditional_decoder import ConditionalDecoder
 from prism_mri.networks.conv_style import ConvStyleEncoder
 from prism_mri.networks.level_anatomy import LevelAnatomyEncoder
@@ -374,5 +374,5 @@ def _name_networks(settings: PaperSettings, networks: PaperNetworks) -> ModelNet
         anatomy_encoder=size.anatomy_encoder,
         style_encoder=size.style_encoder,
         decoder=size.decoder,
-        anatomy_digest=compute_anatomy_digest(networks.anatomy_encoder.state_dict()),
+        anatomy_digest=compute_digest(networks.anatomy_encoder.state_dict()),
     )

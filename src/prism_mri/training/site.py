@@ -12,6 +12,7 @@ from prism_mri.data.prepared import PreparedDataset
 from prism_mri.errors import InputError
 from prism_mri.models.site_model import (
     DESCRIPTION_NAME,
+    STYLE_PRIOR_PREFIX,
     ModelDescription,
     ModelNetworks,
     RecipeName,
@@ -118,6 +119,8 @@ def export_style_prior(
     anatomy_encoder: nn.Module,
     style_encoder: AnyStyleEncoder,
     device: torch.device,
+    *,
+    prefix: str = STYLE_PRIOR_PREFIX,
 ) -> dict[str, torch.Tensor]:
     """Return ``style_prior.mean`` and ``style_prior.std``, ``(Z,)`` each.
 
@@ -126,13 +129,14 @@ def export_style_prior(
         anatomy_encoder: gives the style encoder the anatomy of ``(K, 1, H, W)`` slices.
         style_encoder: in evaluation mode.
         device: of both.
+        prefix: of the names.
     """
     styles = []
     for cut, inside in people:
         anatomy = anatomy_encoder(torch.from_numpy(cut)[:, None].to(device))
         styles.append(encode_volume_style(cut, inside, anatomy, style_encoder).cpu())
     mean, deviation = compute_style_prior(styles)
-    return {"style_prior.mean": mean, "style_prior.std": deviation}
+    return {f"{prefix}mean": mean, f"{prefix}std": deviation}
 
 
 def mark_complete(out: Path, outcome: Outcome) -> None:
