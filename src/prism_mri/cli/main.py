@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from prism_mri import __version__
 from prism_mri.cli import (
+    audit,
     demo,
     evaluate,
     harmonize,
@@ -25,7 +26,19 @@ from prism_mri.cli import (
 from prism_mri.errors import PartialFailure, PrismError
 from prism_mri.files import explain_os_error
 
-_COMMANDS = (demo, simulate, prepare, train, keygen, publish, inspect, harmonize, evaluate, report)
+_COMMANDS = (
+    demo,
+    simulate,
+    prepare,
+    train,
+    audit,
+    keygen,
+    publish,
+    inspect,
+    harmonize,
+    evaluate,
+    report,
+)
 
 EXIT_INPUT, EXIT_PARTIAL, EXIT_INTERRUPTED = 1, 3, 130
 

@@ -40,6 +40,13 @@ def add_parser(subparsers: Subparsers) -> None:
         "shipped decoder (adapter), or 16 numbers of style statistics (style); default: what the "
         "model was trained as",
     )
+    parser.add_argument(
+        "--max-leakage",
+        metavar="AUC",
+        type=float,
+        help="publish only if 'prism-mri audit' found no attack whose upper bound exceeds this AUC "
+        "(0.5: nothing can be told, 1: everything)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing card")
     parser.set_defaults(run=run)
 
@@ -47,7 +54,13 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the card and its path to stdout."""
     from prism_mri.card.publish import publish_card
+    from prism_mri.errors import ConfigError
+    from prism_mri.privacy.audit import check_leakage
 
+    if args.max_leakage is not None:
+        if not 0.5 <= args.max_leakage <= 1:
+            raise ConfigError(f"--max-leakage must be 0.5 to 1, got {args.max_leakage:g}")
+        check_leakage(args.model, args.kind, args.max_leakage)
     publish_card(
         args.model,
         args.out,

@@ -1,7 +1,9 @@
 """What every recipe leaves at a site: the model's description, its style statistics, its end."""
 
+import json
 import platform
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +25,7 @@ from prism_mri.models.site_model import (
 from prism_mri.models.style import compute_style_prior, encode_volume_style, select_style_slices
 from prism_mri.networks.registry import AnyStyleEncoder
 from prism_mri.preprocessing.conform import brain_box
-from prism_mri.training.loop import CHECKPOINT_NAME, LoopSettings, Outcome
+from prism_mri.training.loop import CHECKPOINT_NAME, CONFIG_NAME, LoopSettings, Outcome
 from prism_mri.types import MaskStack, SliceStack
 
 StyleSlices = tuple[SliceStack, MaskStack]
@@ -137,6 +139,27 @@ def export_style_prior(
         styles.append(encode_volume_style(cut, inside, anatomy, style_encoder).cpu())
     mean, deviation = compute_style_prior(styles)
     return {f"{prefix}mean": mean, f"{prefix}std": deviation}
+
+
+def read_training_data(model: Path) -> dict[str, Any]:
+    """Return the manifest of the prepared dataset that a model was trained on, as JSON.
+
+    Raises:
+        InputError: the folder does not say, or is damaged.
+    """
+    path = model / CONFIG_NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{model} is not a trained model ({error.strerror}): run 'prism-mri train' first"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} is no valid JSON ({error}): train again") from error
+    data = content.get("data") if isinstance(content, dict) else None
+    if not isinstance(data, dict):
+        raise InputError(f"{path} does not say what data the model was trained on: train again")
+    return data
 
 
 def mark_complete(out: Path, outcome: Outcome) -> None:
