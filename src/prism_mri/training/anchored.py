@@ -6,7 +6,6 @@ activations are measured against.
 """
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +24,6 @@ from prism_mri.losses.perceptual import PerceptualLoss
 from prism_mri.metrics import compute_ssim
 from prism_mri.models.site_model import (
     BASE_STYLE_PREFIX,
-    STYLE_PRIOR_PREFIX,
     CardKind,
     ModelNetworks,
     write_model,
@@ -34,7 +32,6 @@ from prism_mri.models.translator import Translator
 from prism_mri.networks.adapter import is_adapter
 from prism_mri.networks.decoder import Decoder
 from prism_mri.networks.style_encoder import StyleEncoder
-from prism_mri.training.fit_style import fit_style
 from prism_mri.training.loop import (
     LoopSettings,
     Losses,
@@ -218,18 +215,12 @@ def train_anchored(
     people = read_style_slices(dataset)
     shipped = copy.deepcopy(networks.style_encoder).eval()
     base = export_style_prior(people, anatomy_encoder, shipped, place, prefix=BASE_STYLE_PREFIX)
-    if settings.kind == "style":
-        base |= _refine_style(base, networks.decoder, train, seed)
     recipe = AnchoredRecipe(networks, settings, train, validation)
     loop = _plan_loop(settings, len(train.images), seed, place)
 
     def save_best(module: nn.Module, epoch: int, score: float) -> None:
         trained = _expect_networks(module)
-        prior = (
-            _rename(base)
-            if settings.kind == "style"
-            else export_style_prior(people, anatomy_encoder, trained.style_encoder, place)
-        )
+        prior = export_style_prior(people, anatomy_encoder, trained.style_encoder, place)
         description = describe_model(
             dataset, _name_networks(translator, settings.kind), loop, epoch=epoch, score=score
         )
@@ -251,25 +242,6 @@ def train_anchored(
     )
     mark_complete(out, outcome)
     return outcome
-
-
-def _refine_style(
-    base: Mapping[str, torch.Tensor], decoder: Decoder, train: SliceSet, seed: int
-) -> dict[str, torch.Tensor]:
-    """Fit the site's mean style, from where the style encoder puts it."""
-    frozen = copy.deepcopy(decoder).eval().requires_grad_(requires_grad=False)
-    name = BASE_STYLE_PREFIX + "mean"
-    start = base[name].to(train.images.device)
-    fitted = fit_style(frozen, train.images, train.masks, train.anatomy, start=start, seed=seed)
-    return {name: fitted.cpu()}
-
-
-def _rename(base: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the shipped encoder's styles as the site's own: with kind ``style`` they are."""
-    return {
-        STYLE_PRIOR_PREFIX + name.removeprefix(BASE_STYLE_PREFIX): tensor.clone()
-        for name, tensor in base.items()
-    }
 
 
 def _expect_networks(module: nn.Module) -> AnchoredNetworks:
