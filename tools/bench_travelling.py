@@ -109,7 +109,8 @@ def plan_rows() -> list[Row]:
         Row("paper", paper),
         Row("paper, common initialization", paper.model_copy(update={"initialization": "common"})),
         Row("published objective", paper.model_copy(update={"objective": "published-code"})),
-        Row("style card alone", AnchoredSettings(epochs=0)),
+        Row("style card alone", AnchoredSettings(kind="style")),
+        Row("adapter card", anchored.model_copy(update={"kind": "adapter"})),
         Row("anchored, networks alone", anchored, source_detail=False),
         Row("anchored", anchored),
     ]

@@ -31,7 +31,7 @@ from prism_mri.preprocessing.orient import orient_brain
 from prism_mri.volume import Volume, read_mask, read_volume, resample_to, write_volume
 
 _HEAD = "| scan | CSF / GM / WM before | after | order | own decoding |\n|---|---|---|---|---|\n"
-_WORDS = {"T1w": "T1W", "T2w": "T2W", "FLAIR": "FLAIR"}
+WORDS = {"T1w": "T1W", "T2w": "T2W", "FLAIR": "FLAIR"}
 
 
 def carry_mask(patient: Path, study: int, scan: Volume, out: Path) -> Path:
@@ -87,7 +87,7 @@ def main() -> None:
     for card in (read_card(path, allow_unsigned=True) for path in arguments.cards):
         modality = card.manifest.modality
         for study in (1, 2):
-            path = arguments.real / f"study{study}_{_WORDS[modality]}.nii.gz"
+            path = arguments.real / f"study{study}_{WORDS[modality]}.nii.gz"
             scan = read_volume(path)
             mask = arguments.out / f"study{study}_{modality}_mask.nii.gz"
             carry_mask(arguments.real, study, scan, mask)

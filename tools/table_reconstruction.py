@@ -104,7 +104,7 @@ def summarize(scores: Mapping[Region, Sequence[SliceScores]]) -> dict[str, Means
     return summary
 
 
-def describe_training(study: Study, row: Row, site: str) -> dict[str, float]:
+def describe_training(study: Study, row: Row, site: str) -> dict[str, float | None]:
     """Return the length of a training and what its validation people scored."""
     training = read_model(study.model(row, site, 0))[0].training
     return {
@@ -155,7 +155,7 @@ def main() -> None:
     for _, scanner, scan in read_scans(study, study.plan.sites):
         scans[scanner].append(scan)
     table: dict[str, dict[str, dict[str, Means]]] = {}
-    training: dict[str, dict[str, dict[str, float]]] = {}
+    training: dict[str, dict[str, dict[str, float | None]]] = {}
     for row in rows:
         for site in sites:
             if arguments.no_training and not is_trained(study, row, site, 0):

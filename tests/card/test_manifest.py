@@ -33,8 +33,8 @@ def test_manifest_holds_these_fields_and_no_others(manifest):
     stored = json.loads(encode_manifest(manifest))
     assert sorted(stored) == [
         "anatomy_digest", "anatomy_encoder", "base_digest", "contract", "created_by",
-        "decoder", "format", "intensity_scale", "kind", "local_only", "modality", "people",
-        "privacy", "recipe", "schema_version", "site", "style_encoder", "tensors_sha256",
+        "decoder", "format", "guarantee", "intensity_scale", "kind", "local_only", "modality",
+        "people", "privacy", "recipe", "schema_version", "site", "style_encoder", "tensors_sha256",
         "training",
     ]  # fmt: skip
     assert (stored["people"], stored["recipe"]) == (12, "anchored")

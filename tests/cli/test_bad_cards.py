@@ -36,8 +36,8 @@ CARDS = {
         "do not use this file",
     ),
     "unknown-version": (
-        lambda forger: forger.rewrite(manifest={"schema_version": 3}),
-        "unknown schema version 3",
+        lambda forger: forger.rewrite(manifest={"schema_version": 4}),
+        "unknown schema version 4",
         "update prism-mri",
     ),
     "unsigned": (

@@ -64,3 +64,34 @@ def test_recipe_paper_takes_its_own_settings(command, prepared, tmp_path):
     anchored = command("train", prepared, "--out", tmp_path / "other", *options[2:])
     assert anchored.code == 1
     assert "patches: Extra inputs are not permitted" in anchored.err
+
+
+def test_epsilon_is_written_into_the_card(command, prepared, tmp_path):
+    model, card = tmp_path / "model", tmp_path / "hh.prism"
+    options = ("--kind", "style", "--epsilon", 8, "--any-modality")
+    result = command("train", prepared, "--out", model, *options)
+    assert (result.code, result.out) == (0, f"{model}\n")
+    assert "released with ε = 8, δ = 1e-05, for every person" in result.err
+    assert command("publish", model, "--out", card, "--local-only").code == 0
+    shown = command("inspect", card).out
+    assert "ε = 8, δ = 1e-05, for every person (opacus " in shown
+    assert "not stated: nobody was validated on" in shown
+    assert "1.0 = 1000 units" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--epsilon", 0), "--epsilon: Input should be greater than 0"),
+        (("--epsilon", 8, "--delta", 1), "--delta: Input should be less than 0.5"),
+        (("--delta", 1e-5), "--delta is of differential privacy: give --epsilon"),
+        (("--epsilon", 8), "is for --kind style and --kind adapter"),
+        (("--epsilon", 8, "--kind", "style", "--resume"), "--resume does not go with --epsilon"),
+        (("--epsilon", 8, "--recipe", "paper"), "--epsilon 8.0 is for recipe anchored"),
+    ],
+)
+def test_impossible_budgets_are_refused(command, prepared, tmp_path, options, complaint):
+    result = command("train", prepared, "--out", tmp_path / "model", "--any-modality", *options)
+    assert result.code == 1
+    assert complaint in result.err
+    assert not (tmp_path / "model").exists()

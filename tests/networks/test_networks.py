@@ -272,10 +272,10 @@ def test_parameters_as_by_hand() -> None:
     anatomy = 9 * (16 + 16 * 16 + 16 * 32 + 32 * 32 + 32 * 64 + 64 * 64 + 64 * 96 + 96 * 96)
     anatomy += 9 * 2 * (64 * 64 + 32 * 32 + 16 * 16)
     anatomy += 2 * 2 * (16 + 32 + 64 + 96 + 64 + 32 + 16)
-    anatomy += (96 * 64 + 64) + (64 * 32 + 32) + (32 * 16 + 16) + (16 * 5 + 5)
+    anatomy += (96 * 64 + 64) + (64 * 32 + 32) + (32 * 16 + 16) + (16 * 7 + 7)
     style = 9 * (8 + 8 * 16 + 16 * 32) + 2 * (8 + 16 + 32)
     style += (3 * (3 + 8 + 16 + 32) * 64 + 64) + (64 * 16 + 16)
-    decoder = 9 * (5 * 16 + 16 * 32 + 32 * 64 + 64 * 64 + 32 * 32 + 2 * 16 * 16)
+    decoder = 9 * (7 * 16 + 16 * 32 + 32 * 64 + 64 * 64 + 32 * 32 + 2 * 16 * 16)
     decoder += (8 + 1) * 2 * (16 + 32 + 64 + 64 + 32 + 16 + 16)
     decoder += (64 * 32 + 32) + (32 * 16 + 16) + (16 + 1)
     counts = [
@@ -286,13 +286,13 @@ def test_parameters_as_by_hand() -> None:
             build_decoder(DecoderSpec()),
         )
     ]
-    assert counts == [anatomy, style, decoder] == [316_757, 18_376, 81_393]
+    assert counts == [anatomy, style, decoder] == [316_791, 18_376, 81_681]
 
 
 def test_a_slice_of_256_by_256_costs_less_than_3_gmac() -> None:
-    """By hand, multiply-adds a pixel: 25 776 for the anatomy and 12 512 for the decoder."""
+    """By hand, multiply-adds a pixel: 25 808 for the anatomy and 12 800 for the decoder."""
     with torch.device("meta"), torch.no_grad():
-        image, anatomy = torch.zeros(1, 1, 256, 256), torch.zeros(1, 5, 256, 256)
+        image, anatomy = torch.zeros(1, 1, 256, 256), torch.zeros(1, 7, 256, 256)
         networks: list[tuple[nn.Module, tuple[torch.Tensor, ...]]] = [
             (build_anatomy_encoder(AnatomyEncoderSpec()), (image,)),
             (build_style_encoder(StyleEncoderSpec()), (image, anatomy, image)),
@@ -304,6 +304,6 @@ def test_a_slice_of_256_by_256_costs_less_than_3_gmac() -> None:
                 network.eval()(*inputs)
             costs.append(counter.get_total_flops() / 2e9)
     assert sum(costs) < 3
-    assert costs[0] == pytest.approx(25_776 * 65_536 / 1e9, rel=1e-3)
+    assert costs[0] == pytest.approx(25_808 * 65_536 / 1e9, rel=1e-3)
     assert costs[1] == pytest.approx(0.0458, rel=1e-2)
-    assert costs[2] == pytest.approx(12_512 * 65_536 / 1e9, rel=1e-3)
+    assert costs[2] == pytest.approx(12_800 * 65_536 / 1e9, rel=1e-3)

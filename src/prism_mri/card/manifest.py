@@ -15,6 +15,7 @@ from prism_mri.config import (
     describe_validation_error,
 )
 from prism_mri.errors import FormatError, PrivacyError
+from prism_mri.models.guarantee import PrivacyGuarantee
 from prism_mri.models.site_model import (
     CardKind,
     ModelDescription,
@@ -24,7 +25,7 @@ from prism_mri.models.site_model import (
     TrainingSummary,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _HELD: Final[dict[CardKind, str]] = {
     "full": "the weights of a style encoder and a decoder, style statistics",
@@ -51,7 +52,7 @@ class CardManifest(ModelNetworks):
 
     format: Literal["prism-mri site card"] = "prism-mri site card"
     """Bound by the signature: a signature made for anything else cannot serve a card."""
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     site: SiteName
     modality: Modality
     contract: PreprocessingContract
@@ -61,6 +62,8 @@ class CardManifest(ModelNetworks):
     """All prepared people of the site."""
     local_only: bool
     training: TrainingSummary
+    guarantee: PrivacyGuarantee | None = None
+    """Differential privacy; it holds for the manifest's own numbers as well."""
     tensors_sha256: Sha256
     """SHA-256 of the file's bytes behind the header."""
     privacy: str = Field(default_factory=lambda data: PRIVACY_STATEMENTS[data.get("kind", "full")])
@@ -131,6 +134,7 @@ def build_manifest(
             people=description.people,
             local_only=local_only,
             training=description.training,
+            guarantee=description.guarantee,
             tensors_sha256=tensors_sha256,
             created_by=f"prism-mri {version}",
         )

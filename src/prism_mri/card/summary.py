@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from prism_mri.card.manifest import CardManifest
 from prism_mri.card.read import SiteCard, decode_card, read_card_bytes
 from prism_mri.card.tensors import expect_card_tensors
 from prism_mri.models.site_model import RecipeName
@@ -86,8 +87,21 @@ def _describe_origin(card: SiteCard) -> list[tuple[str, str]]:
         ("recipe", manifest.recipe),
         ("people", str(manifest.people)),
         ("local-only", local),
+        (
+            "privacy",
+            "not differentially private"
+            if manifest.guarantee is None
+            else manifest.guarantee.describe(),
+        ),
         ("created by", manifest.created_by),
     ]
+
+
+def _describe_validation(manifest: CardManifest) -> str:
+    ssim = manifest.training.validation_ssim
+    if ssim is None:
+        return "not stated: nobody was validated on"
+    return f"{ssim:.4f} (reconstruction, people held out; {_REGIONS[manifest.recipe]})"
 
 
 def _describe_use(card: SiteCard) -> list[tuple[str, str]]:
@@ -107,11 +121,7 @@ def _describe_use(card: SiteCard) -> list[tuple[str, str]]:
             f"1.0 = {manifest.intensity_scale:.6g} units of the site",
         ),
         ("anatomy encoder", f"{manifest.anatomy_digest} ({_OWNERS[manifest.recipe]})"),
-        (
-            "validation SSIM",
-            f"{training.validation_ssim:.4f} (reconstruction, people held out; "
-            f"{_REGIONS[manifest.recipe]})",
-        ),
+        ("validation SSIM", _describe_validation(manifest)),
         (
             "training",
             f"seed {training.seed}, {training.epochs} epochs, {training.steps} steps, "

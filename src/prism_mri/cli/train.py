@@ -9,6 +9,7 @@ from prism_mri.cli.parsing import Subparsers, parse_seed
 
 if TYPE_CHECKING:
     from prism_mri.models.translator import Translator
+    from prism_mri.training.mechanism import PrivacySettings
 
 _MAX_EPOCHS = 10_000
 
@@ -38,6 +39,17 @@ def add_parser(subparsers: Subparsers) -> None:
         choices=["full", "adapter", "style"],
         help="what to train, and so what the card will hold (recipe anchored): style encoder and "
         "decoder (default), adapters of the shipped decoder, or no weights at all",
+    )
+    parser.add_argument(
+        "--epsilon",
+        metavar="E",
+        type=float,
+        help="train with differential privacy for every person (kinds style and adapter): the "
+        "smaller, the less the card tells of anybody, and the more noise it holds; 1 is strict, 8 "
+        "is usual; such a card says nothing that depends on the site's images in any other way",
+    )
+    parser.add_argument(
+        "--delta", metavar="D", type=float, help="of differential privacy (default: 1e-5)"
     )
     parser.add_argument(
         "--config", metavar="FILE.toml", type=Path, help="settings of the recipe, as TOML"
@@ -81,6 +93,19 @@ def _train_anchored(args: argparse.Namespace) -> None:
     settings = settings.model_copy(update=_collect_options(args))
     translator = read_translator()
     _check_modality(args, translator)
+    if (privacy := _collect_privacy(args)) is not None:
+        from prism_mri.training.private import train_private
+
+        train_private(
+            args.prepared,
+            args.out,
+            settings,
+            privacy,
+            translator=translator,
+            device=args.device,
+            report=_say,
+        )
+        return
     train_anchored(
         args.prepared,
         args.out,
@@ -121,12 +146,35 @@ def _check_modality(args: argparse.Namespace, translator: "Translator") -> None:
     )
 
 
+def _collect_privacy(args: argparse.Namespace) -> "PrivacySettings | None":
+    """Return the budget that options give; the noise must not follow from a seed."""
+    from pydantic import ValidationError
+
+    from prism_mri.config import describe_validation_error
+    from prism_mri.errors import ConfigError
+    from prism_mri.training.mechanism import PrivacySettings
+
+    if args.epsilon is None:
+        if args.delta is not None:
+            raise ConfigError("--delta is of differential privacy: give --epsilon as well")
+        return None
+    if args.resume:
+        raise ConfigError("--resume does not go with --epsilon: train into another folder")
+    given = {"epsilon": args.epsilon, "delta": args.delta}
+    try:
+        return PrivacySettings.model_validate({k: v for k, v in given.items() if v is not None})
+    except ValidationError as problem:
+        raise ConfigError(f"--{describe_validation_error(problem)}") from problem
+
+
 def _collect_options(args: argparse.Namespace) -> dict[str, int | str]:
     """Return the settings that options give; they go over the file's."""
     from prism_mri.errors import ConfigError
 
-    if args.kind is not None and args.recipe != "anchored":
-        raise ConfigError(f"--kind {args.kind} is for recipe anchored, got recipe {args.recipe}")
+    if args.recipe != "anchored":
+        for option, value in (("--kind", args.kind), ("--epsilon", args.epsilon)):
+            if value is not None:
+                raise ConfigError(f"{option} {value} is for recipe anchored, got {args.recipe}")
     kind: dict[str, int | str] = {} if args.kind is None else {"kind": args.kind}
     if args.epochs is None:
         return kind

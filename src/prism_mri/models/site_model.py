@@ -19,6 +19,7 @@ from prism_mri.config import (
 )
 from prism_mri.errors import CompatibilityError, InputError
 from prism_mri.files import write_whole
+from prism_mri.models.guarantee import PrivacyGuarantee
 from prism_mri.models.translator import Translator, compute_digest
 from prism_mri.networks.registry import (
     AnatomyEncoderSpec,
@@ -60,10 +61,11 @@ class TrainingSummary(FrozenModel):
     epochs: Count
     steps: Count
     best_epoch: Count
-    validation_ssim: Annotated[float, Field(ge=-1, le=1)]
+    validation_ssim: Annotated[float, Field(ge=-1, le=1)] | None
     """Mean SSIM of reconstructed validation slices, data range 1.
 
-    Inside the brain for recipe ``anchored``, over whole slices for ``paper``.
+    Inside the brain for recipe ``anchored``, over whole slices for ``paper``; None for a
+    differentially private training, which validates on nobody.
     """
     versions: dict[Annotated[str, Field(max_length=32)], Annotated[str, Field(max_length=64)]]
 
@@ -130,6 +132,8 @@ class ModelDescription(ModelNetworks):
     intensity_scale: Positive
     """Native intensity units per 1.0 of the prepared scale, mean over images."""
     training: TrainingSummary
+    guarantee: PrivacyGuarantee | None = None
+    """Differential privacy, where the training gave any."""
 
 
 def write_model(

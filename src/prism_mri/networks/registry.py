@@ -28,7 +28,7 @@ class AnatomyEncoderSpec(FrozenModel):
 
     name: Literal["anatomy-unet-1"] = "anatomy-unet-1"
     width: Width = 16
-    free_channels: FreeChannels = 2
+    free_channels: FreeChannels = 4
 
 
 class StyleEncoderSpec(FrozenModel):
@@ -44,7 +44,7 @@ class DecoderSpec(FrozenModel):
 
     name: Literal["decoder-film-1"] = "decoder-film-1"
     width: Width = 16
-    free_channels: FreeChannels = 2
+    free_channels: FreeChannels = 4
     style_dim: StyleDim = 8
 
 

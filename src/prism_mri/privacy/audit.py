@@ -104,7 +104,7 @@ def audit_model(
     description, _ = read_model(model)
     members, others = _read_people(model, description, prepared, held_out)
     encoder = translator.networks.anatomy_encoder
-    known = tuple([_read_person(images, encoder) for images in part] for part in (members, others))
+    known = tuple([read_person(images, encoder) for images in part] for part in (members, others))
     kinds: tuple[CardKind, ...] = (description.kind,)
     if description.kind != "style":
         kinds += ("style",)
@@ -120,7 +120,7 @@ def audit_model(
             shipped.style_encoder,
             shipped.decoder,
         )
-        leaks = _attack(knowledge, *known, seed=seed)
+        leaks = attack_card(knowledge, *known, seed=seed)
         audits.append(KindAudit(kind=kind, card_bytes=size, leaks=leaks))
         progress((done + 1) * len(ATTACKS), total)
     results = AuditResults(
@@ -137,7 +137,7 @@ def audit_model(
     return results
 
 
-def _attack(
+def attack_card(
     knowledge: Knowledge, members: Sequence[Person], others: Sequence[Person], *, seed: int
 ) -> tuple[Leak, ...]:
     """Run every attack on one card."""
@@ -211,8 +211,10 @@ def _read_people(
             f"{model / CONFIG_NAME} says that the model was not trained on {prepared}: give the "
             "prepared dataset that it was trained on"
         )
-    members = _group(dataset.split("train"))
-    others = _group(dataset.split("validation")) if dataset.manifest.held_out == "people" else []
+    members = group_people(dataset.split("train"))
+    others = (
+        group_people(dataset.split("validation")) if dataset.manifest.held_out == "people" else []
+    )
     present = {image.subject for image in dataset.items}
     for folder in held_out:
         others += _read_others(folder, dataset, present)
@@ -234,17 +236,18 @@ def _read_others(folder: Path, dataset: PreparedDataset, present: set[str]) -> P
             f"{folder} is of site {other.manifest.site} or prepared otherwise than the training "
             f"data of {dataset.manifest.site}: prepare held-out people as those trained on"
         )
-    return _group(image for image in other.items if image.subject not in present)
+    return group_people(image for image in other.items if image.subject not in present)
 
 
-def _group(images: Iterable[PreparedImage]) -> People:
+def group_people(images: Iterable[PreparedImage]) -> People:
+    """Gather images by person, in their order."""
     people: dict[str, list[PreparedImage]] = {}
     for image in images:
         people.setdefault(image.subject, []).append(image)
     return list(people.values())
 
 
-def _read_person(images: Sequence[PreparedImage], encoder: torch.nn.Module) -> Person:
+def read_person(images: Sequence[PreparedImage], encoder: torch.nn.Module) -> Person:
     """Read the slices that a person's style would be read from, of all their images."""
     loaded = [image.load() for image in images]
     chosen = [select_style_slices(mask) for _, mask in loaded]

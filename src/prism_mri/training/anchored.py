@@ -8,7 +8,7 @@ activations are measured against.
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import torch
 from pydantic import Field
@@ -50,6 +50,8 @@ from prism_mri.training.site import (
 )
 from prism_mri.training.slices import draw_window, load_slices
 
+LEARNING_RATES: Final[dict[CardKind, float]] = {"full": 5e-4, "adapter": 5e-3, "style": 5e-4}
+
 
 class AnchoredSettings(FrozenModel):
     """Settings of the recipe; the loop's length follows from the data unless given."""
@@ -61,7 +63,8 @@ class AnchoredSettings(FrozenModel):
     """0 keeps the translator's networks, as kind ``style`` always does."""
     batch: Annotated[int, Field(ge=2, le=256)] = 8
     crop: Annotated[int, Field(ge=32, multiple_of=16)] = 128
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Default: 5e-4, for adapters alone ten times that."""
     patience: Annotated[int, Field(ge=1)] = 4
     intensity_weight: Annotated[float, Field(ge=0)] = 5.0
     perceptual_weight: Annotated[float, Field(ge=0)] = 0.02
@@ -208,10 +211,10 @@ def train_anchored(
             "again"
         )
     place = select_device(device)
-    networks = _copy_networks(translator, place)
+    networks = copy_networks(translator, place)
     anatomy_encoder = copy.deepcopy(translator.networks.anatomy_encoder).to(place)
-    train = _load(dataset.split("train"), anatomy_encoder, place)
-    validation = _load(dataset.split("validation"), anatomy_encoder, place)
+    train = load_slice_set(dataset.split("train"), anatomy_encoder, place)
+    validation = load_slice_set(dataset.split("validation"), anatomy_encoder, place)
     people = read_style_slices(dataset)
     shipped = copy.deepcopy(networks.style_encoder).eval()
     base = export_style_prior(people, anatomy_encoder, shipped, place, prefix=BASE_STYLE_PREFIX)
@@ -222,7 +225,7 @@ def train_anchored(
         trained = _expect_networks(module)
         prior = export_style_prior(people, anatomy_encoder, trained.style_encoder, place)
         description = describe_model(
-            dataset, _name_networks(translator, settings.kind), loop, epoch=epoch, score=score
+            dataset, name_networks(translator, settings.kind), loop, epoch=epoch, score=score
         )
         write_model(out, description, {**trained.state_dict(), **prior, **base})
 
@@ -250,7 +253,8 @@ def _expect_networks(module: nn.Module) -> AnchoredNetworks:
     return module
 
 
-def _name_networks(translator: Translator, kind: CardKind) -> ModelNetworks:
+def name_networks(translator: Translator, kind: CardKind) -> ModelNetworks:
+    """Return what a model of this recipe says of its networks."""
     networks = translator.description
     return ModelNetworks(
         recipe="anchored",
@@ -263,7 +267,7 @@ def _name_networks(translator: Translator, kind: CardKind) -> ModelNetworks:
     )
 
 
-def _copy_networks(translator: Translator, device: torch.device) -> AnchoredNetworks:
+def copy_networks(translator: Translator, device: torch.device) -> AnchoredNetworks:
     """Return the translator's style encoder and decoder, ready to be trained."""
     networks = AnchoredNetworks(
         copy.deepcopy(translator.networks.style_encoder), copy.deepcopy(translator.networks.decoder)
@@ -281,7 +285,7 @@ def _plan_loop(
     return LoopSettings(
         epochs=0 if settings.kind == "style" else settings.epochs,
         steps_per_epoch=steps,
-        learning_rate=settings.learning_rate,
+        learning_rate=settings.learning_rate or LEARNING_RATES[settings.kind],
         patience=settings.patience,
         seed=seed,
         device="cuda" if device.type == "cuda" else "cpu",
@@ -289,7 +293,7 @@ def _plan_loop(
 
 
 @torch.no_grad()
-def _load(
+def load_slice_set(
     images: tuple[PreparedImage, ...], anatomy_encoder: nn.Module, device: torch.device
 ) -> SliceSet:
     """Read the slices of a split and encode their anatomy."""

@@ -64,7 +64,7 @@ def describe_model(
     loop: LoopSettings,
     *,
     epoch: int,
-    score: float,
+    score: float | None,
 ) -> ModelDescription:
     """Return the description of a model in training.
 
@@ -73,7 +73,7 @@ def describe_model(
         networks: recipe, specifications of the networks, digest of the anatomy encoder.
         loop: seed and length of an epoch.
         epoch: that the weights are of.
-        score: of that epoch.
+        score: of that epoch; None where nobody was validated on.
     """
     manifest = dataset.manifest
     return ModelDescription(

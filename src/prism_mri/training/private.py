@@ -1,0 +1,220 @@
+"""Differentially private training of small cards: what is released tells little of any one person.
+
+A person's style is clipped, and the mean over people gets noise; the decoder's adapters are trained
+by steps on one clipped gradient a person, with noise. Nothing is validated, chosen or stopped by
+what the data shows, and the manifest's numbers that depend on it are fixed.
+
+Source:
+    Abadi et al. 2016, Deep learning with differential privacy; by person, not by slice. Clipping
+    and noise are Opacus'.
+"""
+
+import copy
+import json
+import math
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch.optim.swa_utils import AveragedModel
+
+from prism_mri.data.prepared import PreparedDataset, read_prepared
+from prism_mri.errors import CompatibilityError, ConfigError
+from prism_mri.files import write_whole
+from prism_mri.models.site_model import (
+    BASE_STYLE_PREFIX,
+    STYLE_PRIOR_PREFIX,
+    ModelDescription,
+    write_model,
+)
+from prism_mri.models.style import encode_volume_style
+from prism_mri.models.translator import Translator
+from prism_mri.training.anchored import (
+    AnchoredNetworks,
+    AnchoredRecipe,
+    AnchoredSettings,
+    SliceSet,
+    copy_networks,
+    load_slice_set,
+    name_networks,
+)
+from prism_mri.training.loop import CONFIG_NAME, LoopSettings, Outcome, Report, select_device
+from prism_mri.training.mechanism import (
+    PrivacySettings,
+    plan_noise,
+    release_style,
+    state_guarantee,
+)
+from prism_mri.training.site import (
+    check_model_folder,
+    describe_model,
+    mark_complete,
+    read_style_slices,
+)
+
+INTENSITY_SCALE = 1000.0
+"""Stands for the site's own units, which are its people's."""
+
+
+def train_private(
+    prepared: Path,
+    out: Path,
+    settings: AnchoredSettings,
+    privacy: PrivacySettings,
+    *,
+    translator: Translator,
+    device: str = "auto",
+    generator: torch.Generator | None = None,
+    report: Report,
+) -> Outcome:
+    """Train a card of kind ``style`` or ``adapter`` with differential privacy; leave a model.
+
+    An interrupted run leaves nothing that was released, and is begun anew.
+
+    Args:
+        prepared: dataset that ``prism-mri prepare`` made; its people held out are not touched.
+        out: model folder.
+        settings: the recipe; ``kind``, ``crop`` and the losses' weights count.
+        privacy: budget and bounds.
+        translator: where the decoder starts from.
+        device: "auto", "cpu" or "cuda".
+        generator: of noise and slices, for tests; by default seeded by the operating system, and
+            the seed forgotten: who knows it can take the noise off.
+        report: gets a line now and then.
+
+    Raises:
+        ConfigError: kind ``full``, or Opacus is not installed.
+        InputError: ``out`` holds a model already, or the data cannot be used.
+        CompatibilityError: the dataset was prepared under another contract than the translator's.
+    """
+    if settings.kind == "full":
+        raise ConfigError(
+            "differential privacy is for --kind style and --kind adapter: the noise that a hundred "
+            "thousand weights need would leave nothing of them"
+        )
+    check_model_folder(out, recipe="anchored", resume=False)
+    dataset = read_prepared(prepared)
+    if dataset.manifest.contract not in translator.description.contracts:
+        raise CompatibilityError(
+            f"{prepared} was prepared under another contract than the translator's: prepare it "
+            "again"
+        )
+    generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
+    noise = plan_noise(privacy, trains=settings.kind == "adapter")
+    networks = copy_networks(translator, select_device(device))
+    mean = release_style(
+        _read_styles(dataset, translator),
+        radius=privacy.style_radius,
+        noise=noise.style,
+        generator=generator,
+    )
+    if noise.gradient is not None:
+        people = _load_people(dataset, translator, networks)
+        networks = _train_adapters(
+            networks, people, settings, privacy, noise=noise.gradient, generator=generator
+        )
+    prior = {"mean": mean, "std": torch.zeros_like(mean)}
+    tensors = {
+        **networks.state_dict(),
+        **{STYLE_PRIOR_PREFIX + name: value for name, value in prior.items()},
+        **{BASE_STYLE_PREFIX + name: value.clone() for name, value in prior.items()},
+    }
+    guarantee = state_guarantee(privacy, noise)
+    description = _describe(dataset, translator, settings, guarantee.steps)
+    write_model(out, description.model_copy(update={"guarantee": guarantee}), tensors)
+    configuration = {
+        "anchored": settings.model_dump(),
+        "privacy": privacy.model_dump(),
+        "translator": translator.digest,
+        "data": dataset.manifest.model_dump(mode="json"),
+    }
+    text = json.dumps(configuration, indent=2) + "\n"
+    write_whole(out / CONFIG_NAME, text.encode(), overwrite=True)
+    report(f"released with {guarantee.describe()}")
+    outcome = Outcome(min(guarantee.steps, 1), guarantee.steps, 0, math.nan)
+    mark_complete(out, outcome)
+    return outcome
+
+
+def _train_adapters(
+    networks: AnchoredNetworks,
+    people: Sequence[SliceSet],
+    settings: AnchoredSettings,
+    privacy: PrivacySettings,
+    *,
+    noise: float,
+    generator: torch.Generator,
+) -> AnchoredNetworks:
+    """Take the steps; return the weights' average over the second half of them."""
+    from opacus.optimizers import DPOptimizer
+
+    by_person = settings.model_copy(update={"batch": privacy.slices})
+    recipes = [AnchoredRecipe(networks, by_person, slices, slices) for slices in people]
+    trained = [parameter for parameter in networks.parameters() if parameter.requires_grad]
+    optimizer = DPOptimizer(
+        torch.optim.Adam(trained, lr=privacy.learning_rate),
+        noise_multiplier=noise,
+        max_grad_norm=privacy.gradient_norm,
+        expected_batch_size=len(people),
+        generator=generator,
+    )
+    networks.eval()
+    averaged = AveragedModel(networks)
+    for step in range(privacy.steps):
+        optimizer.zero_grad()
+        gradients = []
+        for recipe in recipes:
+            loss = torch.stack(list(recipe.compute_losses(generator).values())).sum()
+            gradients.append(torch.autograd.grad(loss, trained))
+        for parameter, samples in zip(trained, zip(*gradients, strict=True), strict=True):
+            # What Opacus takes a batch's gradients from; here every sample is a person.
+            setattr(parameter, "grad_sample", torch.stack(samples))  # noqa: B010
+        optimizer.step()
+        if step >= privacy.steps // 2:
+            averaged.update_parameters(networks)
+    networks.load_state_dict(averaged.module.state_dict())
+    return networks
+
+
+@torch.no_grad()
+def _read_styles(dataset: PreparedDataset, translator: Translator) -> Float[torch.Tensor, "P Z"]:
+    """Return one style a person, as the shipped networks read it: the mean over their images."""
+    networks = translator.networks
+    styles: dict[str, list[torch.Tensor]] = {}
+    images = zip(dataset.split("train"), read_style_slices(dataset), strict=True)
+    for image, (slices, mask) in images:
+        anatomy = networks.anatomy_encoder(torch.from_numpy(slices)[:, None])
+        style = encode_volume_style(slices, mask, anatomy, networks.style_encoder)
+        styles.setdefault(image.subject, []).append(style)
+    return torch.stack([torch.stack(of_person).mean(0) for of_person in styles.values()])
+
+
+def _load_people(
+    dataset: PreparedDataset, translator: Translator, networks: AnchoredNetworks
+) -> list[SliceSet]:
+    """Read the training slices of every person."""
+    images = dataset.split("train")
+    device = next(networks.parameters()).device
+    encoder = copy.deepcopy(translator.networks.anatomy_encoder).to(device)
+    return [
+        load_slice_set(tuple(i for i in images if i.subject == subject), encoder, device)
+        for subject in dict.fromkeys(image.subject for image in images)
+    ]
+
+
+def _describe(
+    dataset: PreparedDataset, translator: Translator, settings: AnchoredSettings, steps: int
+) -> ModelDescription:
+    """Describe the model by what may be told: of the people, their number alone."""
+    loop = LoopSettings(epochs=1, steps_per_epoch=max(1, steps), learning_rate=1.0, patience=1)
+    description = describe_model(
+        dataset, name_networks(translator, settings.kind), loop, epoch=0, score=None
+    )
+    fixed = {
+        "images": description.people,
+        "slices": description.people,
+        "intensity_scale": INTENSITY_SCALE,
+    }
+    return description.model_copy(update=fixed)
