@@ -62,7 +62,7 @@ def make_people(seed: int, count: int, *, spread: float = 1.0) -> list[Person]:
 
 
 def know(decoder: nn.Module, *, mean=(0.0, 0.0)) -> Knowledge:
-    return Knowledge(MeanStyle(), decoder, torch.tensor(mean), MeanStyle(), Copier())
+    return Knowledge(nn.Identity(), MeanStyle(), decoder, torch.tensor(mean), MeanStyle(), Copier())
 
 
 def auc_of(attack, knowledge, members, others) -> float:

@@ -7,16 +7,15 @@ import pytest
 from prism_mri.cli.main import main
 from prism_mri.errors import InputError, PrivacyError
 from prism_mri.models.site_model import read_model
-from prism_mri.privacy.attacks import ATTACKS
-from prism_mri.privacy.audit import (
+from prism_mri.privacy.audit import ATTACKS, audit_model
+from prism_mri.privacy.membership import Leak
+from prism_mri.privacy.results import (
     AUDIT_NAME,
     AuditResults,
     KindAudit,
-    audit_model,
     check_leakage,
     read_audit,
 )
-from prism_mri.privacy.membership import Leak
 from prism_mri.privacy.table import format_audit
 
 

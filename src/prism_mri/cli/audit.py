@@ -37,7 +37,19 @@ def add_parser(subparsers: Subparsers) -> None:
         help="prepared scans of more people of the site who were not trained on",
     )
     parser.add_argument(
-        "--seed", metavar="S", type=parse_seed, default=0, help="of the bootstrap (default: 0)"
+        "--shadow-models",
+        metavar="N",
+        type=int,
+        default=0,
+        help="also train N models on halves of all these people and compare (8 or more; each takes "
+        "as long as the model did; an interrupted audit goes on)",
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="S",
+        type=parse_seed,
+        default=0,
+        help="of the bootstrap and the shadow models (default: 0)",
     )
     parser.set_defaults(run=run)
 
@@ -55,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
             args.data,
             args.held_out,
             translator=read_translator(),
+            shadow_models=args.shadow_models,
             seed=args.seed,
             progress=progress,
         )

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the card and its path to stdout."""
     from prism_mri.card.publish import publish_card
     from prism_mri.errors import ConfigError
-    from prism_mri.privacy.audit import check_leakage
+    from prism_mri.privacy.results import check_leakage
 
     if args.max_leakage is not None:
         if not 0.5 <= args.max_leakage <= 1:

@@ -3,9 +3,8 @@
 Every attack gives a person one number; higher means "was trained on".
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import torch
@@ -35,6 +34,7 @@ class Knowledge:
     """What the attacker can compute with.
 
     Attributes:
+        anatomy_encoder: what everybody has.
         style_encoder: of the card under attack.
         decoder: of the card under attack.
         style_mean: ``(Z,)`` of the card under attack.
@@ -42,6 +42,7 @@ class Knowledge:
         shipped_decoder: what everybody has.
     """
 
+    anatomy_encoder: nn.Module
     style_encoder: AnyStyleEncoder
     decoder: nn.Module
     style_mean: torch.Tensor
@@ -109,15 +110,6 @@ def attack_style(known: Knowledge, members: Sequence[Person], others: Sequence[P
         scale = np.maximum(spread, _EPSILON)
         scores.append(((style - centre) / scale) @ ((released - centre) / scale))
     return np.array(scores)
-
-
-Attack = Callable[[Knowledge, Sequence[Person], Sequence[Person]], Scores]
-
-ATTACKS: Final[Mapping[str, Attack]] = {
-    "reconstruction error": attack_error,
-    "reconstruction error, calibrated": attack_calibrated,
-    "style mean": attack_style,
-}
 
 
 @torch.no_grad()

@@ -1,78 +1,50 @@
 """Audit a trained model: what would each kind of card that it can give tell of its people?"""
 
-import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final
 
 import numpy as np
-import torch
-from pydantic import Field, ValidationError
+from jaxtyping import Float64
 
 from prism_mri import __version__
 from prism_mri.card import SiteCard, publish_card, read_card
-from prism_mri.config import FrozenModel, describe_validation_error
-from prism_mri.data.prepared import PreparedDataset, PreparedImage, read_prepared
-from prism_mri.errors import InputError, PrivacyError
+from prism_mri.data.prepared import read_prepared
+from prism_mri.errors import ConfigError
 from prism_mri.files import write_whole
-from prism_mri.harmonize.volume import encode_anatomy
-from prism_mri.models.site_model import (
-    WEIGHTS_NAME,
-    CardKind,
-    ModelDescription,
-    SiteName,
-    read_model,
-)
-from prism_mri.models.style import select_style_slices
+from prism_mri.models.site_model import CardKind, read_model
 from prism_mri.models.translator import Translator
-from prism_mri.preprocessing.conform import brain_box
-from prism_mri.privacy.attacks import ATTACKS, Knowledge, Person
+from prism_mri.privacy.attacks import (
+    Knowledge,
+    Person,
+    attack_calibrated,
+    attack_error,
+    attack_style,
+)
+from prism_mri.privacy.inversion import attack_inversion
 from prism_mri.privacy.membership import Leak, measure_leak
-from prism_mri.training.loop import CONFIG_NAME
-from prism_mri.training.site import read_training_data
-
-AUDIT_NAME = "audit.json"
-MIN_PEOPLE = 2
-"""Members, and others, below which nothing can be measured."""
+from prism_mri.privacy.people import read_people, read_person
+from prism_mri.privacy.results import AUDIT_NAME, AuditResults, KindAudit, digest_weights
+from prism_mri.privacy.shadow import (
+    ATTACK_NAME,
+    MIN_SHADOWS,
+    Shadows,
+    compute_likelihood_ratios,
+    read_shadow_settings,
+    score_shadows,
+)
 
 Progress = Callable[[int, int], None]
+Attack = Callable[[Knowledge, Sequence[Person], Sequence[Person]], Float64[np.ndarray, " _P"]]
 
-
-class KindAudit(FrozenModel):
-    """What a card of one kind gives away."""
-
-    kind: CardKind
-    card_bytes: int
-    leaks: tuple[Leak, ...]
-
-    @property
-    def worst(self) -> Leak:
-        """Return the attack that achieves most."""
-        return max(self.leaks, key=lambda leak: leak.auc)
-
-    def describe(self) -> str:
-        """Return one plain sentence."""
-        worst = self.worst
-        return (
-            f"With a card of kind {self.kind}, somebody who holds the scans of a person trained on "
-            f"and of one who was not tells which is which in {worst.auc:.0%} of tries "
-            f"({worst.auc_low:.0%} to {worst.auc_high:.0%}; 50% is guessing)."
-        )
-
-
-class AuditResults(FrozenModel):
-    """Results of an audit; numbers only, nobody is named."""
-
-    schema_version: Literal[1] = 1
-    site: SiteName
-    model_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Of the model's weights, so that an audit is not taken for another model's."""
-    members: int
-    others: int
-    seed: int
-    software: str
-    kinds: tuple[KindAudit, ...]
+ATTACKS: Final[Mapping[str, Attack]] = {
+    "reconstruction error": attack_error,
+    "reconstruction error, calibrated": attack_calibrated,
+    "style mean": attack_style,
+    "inversion": attack_inversion,
+}
+"""Each gives a person one number; higher means "was trained on"."""
 
 
 def audit_model(
@@ -81,6 +53,7 @@ def audit_model(
     held_out: Sequence[Path],
     *,
     translator: Translator,
+    shadow_models: int = 0,
     seed: int = 0,
     progress: Progress = lambda _done, _total: None,
 ) -> AuditResults:
@@ -94,38 +67,55 @@ def audit_model(
         prepared: what it was trained on.
         held_out: prepared datasets of other people of the same site.
         translator: the shipped networks, which the attacker has too.
-        seed: of the bootstrap.
-        progress: called with attacks done and attacks in all.
+        shadow_models: to train for the likelihood ratio on what is trained; 0 leaves it out. Each
+            takes as long as the model did; they are kept, and an interrupted audit goes on.
+        seed: of the bootstrap and the shadow models.
+        progress: called with attacks and shadow models done, and in all.
 
     Raises:
+        ConfigError: a number of shadow models that says nothing.
         InputError: the model cannot be read or is of recipe ``paper``, the data is not what it was
             trained on or otherwise prepared, or there are too few people.
     """
+    if 0 < shadow_models < MIN_SHADOWS or shadow_models < 0:
+        raise ConfigError(
+            f"{shadow_models} shadow models say nothing of a person: give none, or {MIN_SHADOWS} "
+            "or more"
+        )
     description, _ = read_model(model)
-    members, others = _read_people(model, description, prepared, held_out)
+    members, others = read_people(model, description, prepared, held_out)
     encoder = translator.networks.anatomy_encoder
     known = tuple([read_person(images, encoder) for images in part] for part in (members, others))
     kinds: tuple[CardKind, ...] = (description.kind,)
-    if description.kind != "style":
+    if description.kind == "style":
+        shadow_models = 0
+    else:
         kinds += ("style",)
-    total = len(kinds) * len(ATTACKS)
+    total = len(kinds) * len(ATTACKS) + shadow_models
     audits = []
     for done, kind in enumerate(kinds):
-        card, size = _make_card(model, kind, translator)
-        shipped = translator.networks
-        knowledge = Knowledge(
-            card.style_encoder,
-            card.decoder,
-            card.style_mean,
-            shipped.style_encoder,
-            shipped.decoder,
-        )
-        leaks = attack_card(knowledge, *known, seed=seed)
+        card, size = make_card(model, kind, translator)
+        leaks = attack_card(know_card(card, translator), *known, seed=seed)
         audits.append(KindAudit(kind=kind, card_bytes=size, leaks=leaks))
         progress((done + 1) * len(ATTACKS), total)
+    if shadow_models:
+        leak = _attack_by_shadows(
+            model,
+            Shadows(
+                read_prepared(prepared),
+                [*members, *others],
+                *read_shadow_settings(model),
+                translator,
+            ),
+            known,
+            count=shadow_models,
+            seed=seed,
+            progress=lambda done: progress(total - shadow_models + done, total),
+        )
+        audits[0] = audits[0].model_copy(update={"leaks": (*audits[0].leaks, leak)})
     results = AuditResults(
         site=description.site,
-        model_sha256=_digest_weights(model),
+        model_sha256=digest_weights(model),
         members=len(members),
         others=len(others),
         seed=seed,
@@ -135,6 +125,19 @@ def audit_model(
     text = results.model_dump_json(indent=2) + "\n"
     write_whole(model / AUDIT_NAME, text.encode("utf-8"), overwrite=True)
     return results
+
+
+def know_card(card: SiteCard, translator: Translator) -> Knowledge:
+    """Return what an attacker who has a card can compute with."""
+    shipped = translator.networks
+    return Knowledge(
+        shipped.anatomy_encoder,
+        card.style_encoder,
+        card.decoder,
+        card.style_mean,
+        shipped.style_encoder,
+        shipped.decoder,
+    )
 
 
 def attack_card(
@@ -149,118 +152,33 @@ def attack_card(
     return tuple(leaks)
 
 
-def check_leakage(model: Path, kind: CardKind | None, limit: float) -> None:
-    """Refuse a card that its model's audit finds to give away more than a limit.
+def _attack_by_shadows(
+    model: Path,
+    shadows: Shadows,
+    known: tuple[Sequence[Person], ...],
+    *,
+    count: int,
+    seed: int,
+    progress: Callable[[int], None],
+) -> Leak:
+    """Measure the likelihood ratio of everybody under a model's own kind of card."""
+    everybody = [person for part in known for person in part]
 
-    Args:
-        model: folder of an audited model.
-        kind: of the card; None for what the model was trained as.
-        limit: AUC that no attack's upper bound may exceed, 0.5 to 1.
+    def take_statistic(folder: Path) -> Float64[np.ndarray, " _P"]:
+        card, _ = make_card(folder, shadows.anchored.kind, shadows.translator)
+        return attack_calibrated(know_card(card, shadows.translator), everybody, [])
 
-    Raises:
-        InputError: the model was not audited, or trained again since.
-        PrivacyError: an attack may exceed the limit.
-    """
-    wanted = kind or read_model(model)[0].kind
-    results = read_audit(model)
-    audit = next((audit for audit in results.kinds if audit.kind == wanted), None)
-    if audit is None or results.model_sha256 != _digest_weights(model):
-        raise InputError(
-            f"{model / AUDIT_NAME} is of another model, or does not have cards of kind {wanted}: "
-            "run 'prism-mri audit' again"
-        )
-    worst = max(audit.leaks, key=lambda leak: leak.auc_high)
-    if worst.auc_high > limit:
-        raise PrivacyError(
-            f"{model}: a card of kind {wanted} may give away who was trained on: attack "
-            f"'{worst.attack}' has AUC {worst.auc:.2f}, upper bound {worst.auc_high:.2f}, above "
-            f"--max-leakage {limit:g}: publish a smaller --kind, train on more people, or audit "
-            "with more held-out people for a tighter bound"
-        )
-
-
-def read_audit(model: Path) -> AuditResults:
-    """Read what :func:`audit_model` left.
-
-    Raises:
-        InputError: there is no audit, or a damaged one.
-    """
-    path = model / AUDIT_NAME
-    try:
-        return AuditResults.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(
-            f"{model} was not audited ({error.strerror}): run 'prism-mri audit' first"
-        ) from error
-    except ValidationError as error:
-        raise InputError(f"{path}: {describe_validation_error(error)}: audit again") from error
-
-
-People = list[list[PreparedImage]]
-"""Images by person."""
-
-
-def _read_people(
-    model: Path, description: ModelDescription, prepared: Path, held_out: Sequence[Path]
-) -> tuple[People, People]:
-    if description.recipe != "anchored":
-        raise InputError(f"{model} is of recipe {description.recipe}: audits are for anchored")
-    dataset = read_prepared(prepared)
-    if read_training_data(model) != dataset.manifest.model_dump(mode="json"):
-        raise InputError(
-            f"{model / CONFIG_NAME} says that the model was not trained on {prepared}: give the "
-            "prepared dataset that it was trained on"
-        )
-    members = group_people(dataset.split("train"))
-    others = (
-        group_people(dataset.split("validation")) if dataset.manifest.held_out == "people" else []
+    scores, inside = score_shadows(
+        model, shadows, count, take_statistic, seed=seed, progress=progress
     )
-    present = {image.subject for image in dataset.items}
-    for folder in held_out:
-        others += _read_others(folder, dataset, present)
-    if min(len(members), len(others)) < MIN_PEOPLE:
-        raise InputError(
-            f"an audit compares people, and there are {len(members)} trained on and {len(others)} "
-            "others: give prepared scans of more people with --held-out"
-        )
-    return members, others
-
-
-def _read_others(folder: Path, dataset: PreparedDataset, present: set[str]) -> People:
-    other = read_prepared(folder)
-    if (other.manifest.site, other.manifest.contract) != (
-        dataset.manifest.site,
-        dataset.manifest.contract,
-    ):
-        raise InputError(
-            f"{folder} is of site {other.manifest.site} or prepared otherwise than the training "
-            f"data of {dataset.manifest.site}: prepare held-out people as those trained on"
-        )
-    return group_people(image for image in other.items if image.subject not in present)
-
-
-def group_people(images: Iterable[PreparedImage]) -> People:
-    """Gather images by person, in their order."""
-    people: dict[str, list[PreparedImage]] = {}
-    for image in images:
-        people.setdefault(image.subject, []).append(image)
-    return list(people.values())
-
-
-def read_person(images: Sequence[PreparedImage], encoder: torch.nn.Module) -> Person:
-    """Read the slices that a person's style would be read from, of all their images."""
-    loaded = [image.load() for image in images]
-    chosen = [select_style_slices(mask) for _, mask in loaded]
-    slices, mask = (
-        np.concatenate([part[at] for part, at in zip(parts, chosen, strict=True)])
-        for parts in zip(*loaded, strict=True)
+    ratios = compute_likelihood_ratios(take_statistic(model), scores, inside)
+    members = len(known[0])
+    return measure_leak(
+        ATTACK_NAME, ratios[:members], ratios[members:], np.random.default_rng(seed)
     )
-    rows, columns = brain_box(mask)
-    cut, inside = (np.ascontiguousarray(stack[:, rows, columns]) for stack in (slices, mask))
-    return Person(cut, inside, encode_anatomy(cut, encoder))
 
 
-def _make_card(model: Path, kind: CardKind, translator: Translator) -> tuple[SiteCard, int]:
+def make_card(model: Path, kind: CardKind, translator: Translator) -> tuple[SiteCard, int]:
     """Publish and read back: what is attacked is what would travel."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "card.prism"
@@ -271,7 +189,3 @@ def _make_card(model: Path, kind: CardKind, translator: Translator) -> tuple[Sit
             read_card(path, allow_unsigned=True, translator=translator),
             path.stat().st_size,
         )
-
-
-def _digest_weights(model: Path) -> str:
-    return hashlib.sha256((model / WEIGHTS_NAME).read_bytes()).hexdigest()

@@ -1,6 +1,6 @@
 """An audit as text."""
 
-from prism_mri.privacy.audit import AuditResults
+from prism_mri.privacy.results import AuditResults
 
 
 def format_audit(results: AuditResults) -> str:
