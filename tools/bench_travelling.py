@@ -15,7 +15,9 @@ of the distance from quantile matching to the oracle a method covers. The other 
 :mod:`prism_mri.metrics.fidelity`, over the noise-free truth's: 1 is right.
 
 Models and scores are cached under BENCH by configuration, and an interrupted run goes on. BENCH
-gets ``travelling-MODALITY.json`` and ``travelling-MODALITY.png``; the table goes to stdout.
+gets ``travelling-MODALITY.json``, ``travelling-MODALITY.png`` (pairs × methods) and
+``travelling-MODALITY-bytes.png`` (share covered against the size of the card); the table goes to
+stdout.
 """
 
 import argparse
@@ -33,6 +35,7 @@ from recipe_study import (
     Study,
     digest,
     is_trained,
+    locate_card,
     name_harmonization,
     run_parallel,
     train_site,
@@ -329,6 +332,40 @@ def save_figure(summary: Mapping[str, Mapping], out: Path) -> None:  # type: ign
     figure.savefig(out, dpi=110)
 
 
+def measure_cards(study: Study, row: Row, seeds: Sequence[int]) -> float:
+    """Return the mean size of a row's cards in bytes."""
+    cards = [locate_card(study.model(row, site, seed), site) for site in SITES for seed in seeds]
+    return float(np.mean([card.stat().st_size for card in cards]))
+
+
+def save_bytes_figure(summary: Mapping[str, Mapping], out: Path) -> None:  # type: ignore[type-arg]
+    """Draw the share of quantile → oracle that cards cover against their size."""
+    figure = Figure(figsize=(6, 4))
+    axis = figure.subplots()
+    for key, label, marker in (("ssim", "SSIM", "o"), ("psnr_db", "PSNR", "s")):
+        rows = sorted(
+            (row["card_bytes"], row[f"{key}_over_quantile"]["share"], name)
+            for name, row in summary.items()
+            if "card_bytes" in row and row["card_kind"] is not None
+        )
+        sizes = [size for size, _, _ in rows]
+        values = np.array([share for _, share, _ in rows])
+        errors = np.abs(values[:, 1:] - values[:, :1]).T
+        axis.errorbar(sizes, values[:, 0], errors, marker=marker, capsize=3, label=label)
+        if key == "ssim":
+            for size, share, name in rows:
+                place = (size, share[2])
+                axis.annotate(name, place, (0, 5), textcoords="offset points", ha="center")
+    axis.set_xscale("log")
+    axis.set_xlabel("bytes of the card")
+    axis.set_ylabel("share of quantile → oracle")
+    axis.set_ylim(0, 1)
+    axis.margins(x=0.2)
+    axis.legend(loc="lower right")
+    figure.tight_layout()
+    figure.savefig(out, dpi=110)
+
+
 def main() -> None:
     """Parse arguments, simulate, train, score, print."""
     parser = argparse.ArgumentParser(
@@ -370,6 +407,11 @@ def main() -> None:
             scores[row.name] = [score_trained(study, row, seed) for seed in seeds]
     scores[_ORACLE] = oracle
     summary = summarize(scores)
+    for row, seeds in wanted.items():
+        if seeds:
+            summary[row.name]["card_bytes"] = measure_cards(study, row, seeds)
+            kind = getattr(row.settings, "kind", None)
+            summary[row.name]["card_kind"] = kind if row.source_detail else None
     modality = study.plan.modality
     protocols = [get_protocol(name, modality) for name in SITES]
     protocols += [get_visited_protocol(name, modality) for name in VISITED]
@@ -384,6 +426,8 @@ def main() -> None:
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     write_whole(arguments.out / f"{name}.json", text.encode(), overwrite=True)
     save_figure(summary, arguments.out / f"{name}.png")
+    if sum(row.get("card_kind") is not None for row in summary.values()) > 1:
+        save_bytes_figure(summary, arguments.out / f"{name}-bytes.png")
     sys.stdout.write(format_table(summary) + "\n")
 
 

@@ -28,9 +28,13 @@ def write_subset(
     Returns:
         The folder.
     """
+    groups: dict[Literal["train", "validation"], People] = {
+        "train": train,
+        "validation": validation,
+    }
     entries = [
         _copy(image, folder, f"{person}", number, split)
-        for split, people in (("train", train), ("validation", validation))
+        for split, people in groups.items()
         for person, images in people.items()
         for number, image in enumerate(images)
     ]
