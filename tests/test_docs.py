@@ -152,3 +152,32 @@ def test_the_benchmarks_page_has_the_results_rows() -> None:
         cells = f"{row['ssim']:.3f} ± {row['ssim_sd']:.3f} | {row['psnr_db']:.1f}"
         assert first.startswith(f"| {name} | {cells}"), name
         assert second.endswith(f"| {row['volume_error']:.0%} |"), name
+
+
+def test_the_privacy_page_has_the_results_rows() -> None:
+    text = (REPOSITORY / "docs/privacy.md").read_text()
+    results = json.loads((REPOSITORY / "docs/results/audits.json").read_text())["audits"]
+    for name, audit in results.items():
+        leaks = audit["kinds"][0]["leaks"]
+        cells = " | ".join(
+            f"{leak['auc']:.2f} ({leak['auc_low']:.2f} to {leak['auc_high']:.2f})" for leak in leaks
+        )
+        row = f"| {name} | {audit['kinds'][0]['card_bytes']:,} | "
+        (line,) = (line for line in text.splitlines() if line.startswith(row))
+        assert cells in line, name
+    population = json.loads((REPOSITORY / "docs/results/population.json").read_text())
+    for name, row in population.items():
+        assert f"| {name} | {' | '.join(f'{auc:.2f}' for auc in row.values())} |" in text, name
+
+
+def test_the_real_sites_tables_are_those_of_the_results() -> None:
+    text = (REPOSITORY / "docs/results/README.md").read_text()
+    results = json.loads((REPOSITORY / "docs/results/real-sites-T2w.json").read_text())
+    for home in results["home"]:
+        cells = f"{home['ssim']:.3f} | {home['ssim_held_out']:.3f}"
+        assert f"| study {home['study']} | {home['kind']} | {cells} |" in text
+    for passage in results["passages"]:
+        where = f"| study {passage['source']} → {3 - passage['source']} | {passage['kind']} |"
+        (line,) = (line for line in text.splitlines() if line.startswith(where))
+        for moved in passage["moved"].values():
+            assert f"({moved:.0%})" in line, where

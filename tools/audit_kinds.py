@@ -46,6 +46,8 @@ class Run:
     settings: AnchoredSettings
     members: int
     epsilon: float | None = None
+    shadowed: bool = False
+    """Also attacked by the likelihood ratio; its shadow models train as long as it did."""
 
 
 def plan_runs(people: int) -> list[Run]:
@@ -56,6 +58,15 @@ def plan_runs(people: int) -> list[Run]:
         Run(f"{kind}, ε = {epsilon:g}", AnchoredSettings(kind=kind), people, epsilon)
         for kind in ("adapter", "style")
         for epsilon in (1.0, 8.0)
+    ]
+    runs += [
+        Run(
+            f"{kind}, 160 steps",
+            AnchoredSettings(kind=kind, epochs=4, max_steps_per_epoch=40),
+            people,
+            shadowed=True,
+        )
+        for kind in kinds[:2]
     ]
     long = AnchoredSettings(epochs=60, patience=60, learning_rate=2e-3)
     return [*runs, Run("memorizing control", long, MEMORIZED)]
@@ -125,7 +136,7 @@ def audit_run(
     model = out / f"model-{slug}-{run.members}-{translator.digest[:8]}"
     train(run, prepared, model, translator)
     if not (model / "audit.json").exists():
-        asked = shadow_models if run.epsilon is None and run.members != MEMORIZED else 0
+        asked = shadow_models if run.shadowed else 0
         audit_model(
             model, prepared, [others], translator=translator, shadow_models=asked, progress=_count
         )

@@ -6,6 +6,7 @@ import pytest
 import torch
 from opacus.optimizers import DPOptimizer
 
+from prism_mri.data.prepared import read_prepared
 from prism_mri.errors import ConfigError, InputError
 from prism_mri.models.site_model import read_model
 from prism_mri.networks.adapter import is_adapter
@@ -109,7 +110,7 @@ def test_kind_style_trains_nothing_and_spends_all_on_the_styles(train, translato
 def test_with_little_noise_the_styles_mean_comes_out(train, make_prepared, translator):
     quiet = PrivacySettings(epsilon=50.0, delta=0.4, style_radius=20.0)
     out, _ = train("style", privacy=quiet)
-    styles = private._read_styles(private.read_prepared(make_prepared(4)), translator)
+    styles = private._read_styles(read_prepared(make_prepared(4)), translator)
     released = read_model(out)[1]["style_prior.mean"]
     guarantee = read_model(out)[0].guarantee
     assert guarantee is not None

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import nn
 
 from prism_mri.config import FrozenModel
-from prism_mri.data.prepared import PreparedImage, read_prepared
+from prism_mri.data.prepared import PreparedDataset, PreparedImage, read_prepared
 from prism_mri.errors import CompatibilityError
 from prism_mri.losses.cycle import compute_style_cycle
 from prism_mri.losses.kl import compute_kl
@@ -204,12 +204,7 @@ def train_anchored(
         CompatibilityError: the dataset was prepared under another contract than the translator's.
     """
     check_model_folder(out, recipe="anchored", resume=resume)
-    dataset = read_prepared(prepared)
-    if dataset.manifest.contract not in translator.description.contracts:
-        raise CompatibilityError(
-            f"{prepared} was prepared under another contract than the translator's: prepare it "
-            "again"
-        )
+    dataset = read_dataset(prepared, translator)
     place = select_device(device)
     networks = copy_networks(translator, place)
     anatomy_encoder = copy.deepcopy(translator.networks.anatomy_encoder).to(place)
@@ -245,6 +240,22 @@ def train_anchored(
     )
     mark_complete(out, outcome)
     return outcome
+
+
+def read_dataset(prepared: Path, translator: Translator) -> PreparedDataset:
+    """Open a prepared dataset that a translator can be fine-tuned on.
+
+    Raises:
+        InputError: it cannot be read.
+        CompatibilityError: it was prepared under another contract than the translator's.
+    """
+    dataset = read_prepared(prepared)
+    if dataset.manifest.contract not in translator.description.contracts:
+        raise CompatibilityError(
+            f"{prepared} was prepared under another contract than the translator's: prepare it "
+            "again"
+        )
+    return dataset
 
 
 def _expect_networks(module: nn.Module) -> AnchoredNetworks:

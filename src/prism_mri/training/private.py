@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float
 from torch.optim.swa_utils import AveragedModel
 
-from prism_mri.data.prepared import PreparedDataset, read_prepared
-from prism_mri.errors import CompatibilityError, ConfigError
+from prism_mri.data.prepared import PreparedDataset
+from prism_mri.errors import ConfigError
 from prism_mri.files import write_whole
 from prism_mri.models.site_model import (
     BASE_STYLE_PREFIX,
@@ -39,6 +39,7 @@ from prism_mri.training.anchored import (
     copy_networks,
     load_slice_set,
     name_networks,
+    read_dataset,
 )
 from prism_mri.training.loop import CONFIG_NAME, LoopSettings, Outcome, Report, select_device
 from prism_mri.training.mechanism import (
@@ -95,12 +96,7 @@ def train_private(
             "thousand weights need would leave nothing of them"
         )
     check_model_folder(out, recipe="anchored", resume=False)
-    dataset = read_prepared(prepared)
-    if dataset.manifest.contract not in translator.description.contracts:
-        raise CompatibilityError(
-            f"{prepared} was prepared under another contract than the translator's: prepare it "
-            "again"
-        )
+    dataset = read_dataset(prepared, translator)
     generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
     noise = plan_noise(privacy, trains=settings.kind == "adapter")
     networks = copy_networks(translator, select_device(device))
