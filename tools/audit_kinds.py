@@ -23,7 +23,7 @@ from prism_mri.config import PreprocessingContract
 from prism_mri.data.prepared import PreparedImage, read_prepared
 from prism_mri.data.subset import write_subset
 from prism_mri.files import write_whole
-from prism_mri.models.site_model import CardKind, read_model
+from prism_mri.models.site_model import DESCRIPTION_NAME, CardKind, read_model
 from prism_mri.models.translator import Translator, read_translator
 from prism_mri.preprocessing.prepare import prepare_site
 from prism_mri.privacy.audit import attack_card, audit_model, know_card, make_card
@@ -101,7 +101,7 @@ def split_site(out: Path, people: Sequence[Sequence[PreparedImage]], run: Run) -
 
 def train(run: Run, prepared: Path, model: Path, translator: Translator) -> None:
     """Train a run's model, unless it was."""
-    if model.exists() and read_model(model)[0].complete:
+    if (model / DESCRIPTION_NAME).exists() and read_model(model)[0].complete:
         return
     if run.epsilon is None:
         train_anchored(

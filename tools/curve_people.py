@@ -32,7 +32,7 @@ from prism_mri.data.prepared import PreparedImage, read_prepared
 from prism_mri.data.subset import write_subset
 from prism_mri.files import write_whole
 from prism_mri.metrics import compute_scores
-from prism_mri.models.site_model import CardKind, read_model
+from prism_mri.models.site_model import DESCRIPTION_NAME, CardKind, read_model
 from prism_mri.models.translator import read_translator
 from prism_mri.preprocessing.prepare import prepare_site
 from prism_mri.simulate.cohort import CohortPlan, simulate_cohort
@@ -121,7 +121,7 @@ def score_point(curve: Curve, site: str, people: int, kind: CardKind, seed: int)
     if path.exists():
         return Point(**json.loads(path.read_text()))
     translator = read_translator()
-    if not (out.exists() and read_model(out)[0].complete):
+    if not ((out / DESCRIPTION_NAME).exists() and read_model(out)[0].complete):
         train_anchored(
             curve.prepared(site, people),
             out,
