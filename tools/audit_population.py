@@ -97,7 +97,6 @@ def draw_sites(
 ) -> Rows:
     """Return what the attacker sees of many sites of so many people, ``(sites, numbers)``."""
     numbers = np.random.default_rng(seed)
-    generator = torch.Generator().manual_seed(seed)
     rows = []
     for _ in range(_SITES):
         chosen = numbers.choice(len(population.styles), size, replace=False)
@@ -113,7 +112,7 @@ def draw_sites(
             torch.from_numpy(styles).float(),
             radius=settings.style_radius,
             noise=plan_noise(settings, trains=False).style,
-            generator=generator,
+            numbers=numbers,
         )
         rows.append(released.double().numpy())
     return np.array(rows)

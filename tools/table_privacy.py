@@ -58,15 +58,15 @@ def read_site_styles(study: Study, site: str) -> torch.Tensor:
 
 
 def release(
-    styles: torch.Tensor, epsilon: float | None, people: int, generator: torch.Generator
+    styles: torch.Tensor, epsilon: float | None, people: int, numbers: np.random.Generator
 ) -> torch.Tensor:
     """Return the mean style of so many people, as a card of that budget says it."""
-    chosen = styles[torch.randint(len(styles), (people,), generator=generator)]
+    chosen = styles[torch.from_numpy(numbers.integers(len(styles), size=people))]
     if epsilon is None:
         return chosen.mean(0)
     settings = PrivacySettings(epsilon=epsilon)
     noise = plan_noise(settings, trains=False).style
-    return release_style(chosen, radius=settings.style_radius, noise=noise, generator=generator)
+    return release_style(chosen, radius=settings.style_radius, noise=noise, numbers=numbers)
 
 
 def score_cell(
@@ -76,12 +76,12 @@ def score_cell(
     path = out / f"cell-{epsilon}-{people}-{number}-{heads}-{read_translator().digest[:8]}.json"
     if path.exists():
         return Cell(**json.loads(path.read_text()))
-    generator = torch.Generator().manual_seed(1000 * people + number)
+    numbers = np.random.default_rng(1000 * people + number)
     (row,) = (row for row in plan_rows() if row.name == "style card alone")
     cards = {}
     for site in SITES:
         trained = read_trained(study, row, site, 0)
-        mean = release(read_site_styles(study, site), epsilon, people, generator)
+        mean = release(read_site_styles(study, site), epsilon, people, numbers)
         cards[site] = dataclasses.replace(trained.card, style_mean=mean)
         encoder = trained.anatomy_encoder
     scores = [

@@ -1,5 +1,6 @@
 """Likelihood ratios from shadow models: the statistics, who is inside, and going on."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -114,6 +115,13 @@ def test_an_interrupted_audit_goes_on(shadows):
     again, _ = score()
     assert len(calls) == 4
     assert (again == scores).all()
+    # A damaged file is computed again, and so is what was kept of other people or settings.
+    next(iter(sorted((model / FOLDER_NAME).iterdir()))).write_text('{"x')
+    score()
+    assert len(calls) == 5
+    plan = dataclasses.replace(plan, anchored=plan.anchored.model_copy(update={"batch": 3}))
+    score()
+    assert len(calls) == 8
 
 
 def test_audit_adds_the_attack_to_what_was_trained(make_model, prepared, strangers, translator):

@@ -10,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mp
 from opacus.accountants import PRVAccountant, RDPAccountant
+from pydantic import ValidationError
 
+from prism_mri.models.guarantee import PrivacyGuarantee
 from prism_mri.training.mechanism import (
     Noise,
     PrivacySettings,
     compute_mu,
     count_epsilon,
+    draw_noise,
     plan_noise,
     release_style,
     state_guarantee,
@@ -97,7 +100,7 @@ def test_a_person_moves_the_release_by_no_more_than_the_sensitivity():
         nobody = styles.clone()
         nobody[0] = 0
         with_person, without = (
-            release_style(rows, radius=4.0, noise=2.0, generator=torch.Generator().manual_seed(7))
+            release_style(rows, radius=4.0, noise=2.0, numbers=np.random.default_rng(7))
             for rows in (changed, nobody)
         )
         assert float((with_person - without).norm()) <= 4.0 / 20 + 1e-6
@@ -105,9 +108,9 @@ def test_a_person_moves_the_release_by_no_more_than_the_sensitivity():
 
 def test_released_style_is_the_mean_with_noise_of_the_stated_size():
     styles = 0.5 * torch.ones(10, 8)
-    generator = torch.Generator().manual_seed(3)
+    numbers = np.random.default_rng(3)
     draws = torch.stack(
-        [release_style(styles, radius=4.0, noise=2.0, generator=generator) for _ in range(4000)]
+        [release_style(styles, radius=4.0, noise=2.0, numbers=numbers) for _ in range(4000)]
     )
     assert draws.mean(0).numpy() == pytest.approx(np.full(8, 0.5), abs=0.06)
     assert draws.std(0).numpy() == pytest.approx(np.full(8, 2.0 * 4.0 / 10), rel=0.05)
@@ -116,7 +119,24 @@ def test_released_style_is_the_mean_with_noise_of_the_stated_size():
 def test_what_is_stated_is_counted():
     settings = PrivacySettings(epsilon=4.0, delta=1e-6, steps=12)
     noise = plan_noise(settings, trains=True)
-    stated = state_guarantee(settings, noise)
+    stated = state_guarantee(settings, noise, 20)
     assert stated.epsilon == pytest.approx(4.0, abs=1e-9)
     assert (stated.delta, stated.steps, stated.gradient_norm) == (1e-6, 12, settings.gradient_norm)
-    assert state_guarantee(settings, Noise(0.5, None)).epsilon > 8
+    assert stated.people == 20
+    assert state_guarantee(settings, Noise(0.5, None), 20).epsilon > 8
+
+
+@pytest.mark.parametrize(
+    "change", [{"epsilon": 3.0}, {"style_noise": 0.1}, {"steps": 0}, {"delta": 1e-8}]
+)
+def test_a_guarantee_that_the_noise_does_not_give_is_no_guarantee(change):
+    settings = PrivacySettings(epsilon=4.0, delta=1e-6)
+    stated = state_guarantee(settings, plan_noise(settings, trains=True), 20)
+    with pytest.raises(ValidationError):
+        PrivacyGuarantee.model_validate(stated.model_dump() | change)
+
+
+def test_seeds_that_differ_in_their_upper_half_give_other_noise():
+    """Torch's generator drops the upper 32 bits of a seed; noise must not come from it."""
+    low, high = (draw_noise((8,), np.random.default_rng(s)) for s in (5, 5 + 2**40))
+    assert not torch.equal(low, high)

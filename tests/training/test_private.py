@@ -2,18 +2,20 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from opacus.optimizers import DPOptimizer
 
 from prism_mri.data.prepared import read_prepared
 from prism_mri.errors import ConfigError, InputError
+from prism_mri.models.guarantee import INTENSITY_SCALE
 from prism_mri.models.site_model import read_model
 from prism_mri.networks.adapter import is_adapter
 from prism_mri.training import private
 from prism_mri.training.anchored import AnchoredSettings
 from prism_mri.training.mechanism import PrivacySettings
-from prism_mri.training.private import INTENSITY_SCALE, train_private
+from prism_mri.training.private import train_private
 
 PRIVACY = PrivacySettings(epsilon=8.0, steps=2, slices=2)
 
@@ -36,7 +38,7 @@ def train(make_prepared, translator, tmp_path_factory):
             privacy,
             translator=translator,
             device="cpu",
-            generator=torch.Generator().manual_seed(seed),
+            numbers=np.random.default_rng(seed),
             report=lines.append,
         )
         return out, lines
@@ -55,7 +57,7 @@ def test_only_adapters_and_styles_are_trained(train, translator):
     # Released once, and used for every kind.
     assert torch.equal(tensors["style_prior.mean"], tensors["base_style.mean"])
     assert tensors["style_prior.std"].tolist() == [0.0, 0.0, 0.0]
-    assert lines[-1].startswith("released with ε = 8, δ = 1e-05, for every person (opacus ")
+    assert lines[-1].startswith("released with ε = 8, δ = 1e-05, for every person of 3 (opacus ")
 
 
 def test_description_tells_the_number_of_people_and_the_guarantee(train):
@@ -108,7 +110,7 @@ def test_kind_style_trains_nothing_and_spends_all_on_the_styles(train, translato
 
 
 def test_with_little_noise_the_styles_mean_comes_out(train, make_prepared, translator):
-    quiet = PrivacySettings(epsilon=50.0, delta=0.4, style_radius=20.0)
+    quiet = PrivacySettings(epsilon=50.0, delta=0.3, style_radius=20.0)
     out, _ = train("style", privacy=quiet)
     styles = private._read_styles(read_prepared(make_prepared(4)), translator)
     released = read_model(out)[1]["style_prior.mean"]
@@ -157,6 +159,11 @@ def test_full_cards_and_second_runs_are_refused(make_prepared, translator, tmp_p
             make_prepared(2), out, settings("style"), PRIVACY,
             translator=translator, report=lambda _line: None,
         )  # fmt: skip
+
+
+def test_a_delta_that_could_give_one_away_whole_is_refused(train):
+    with pytest.raises(ConfigError, match=r"--delta 0.4 promises nothing to 3 people"):
+        train("style", privacy=PRIVACY.model_copy(update={"delta": 0.4}))
 
 
 def test_configuration_is_saved_and_holds_no_seed(train):

@@ -15,7 +15,7 @@ from prism_mri.config import (
     describe_validation_error,
 )
 from prism_mri.errors import FormatError, PrivacyError
-from prism_mri.models.guarantee import PrivacyGuarantee
+from prism_mri.models.guarantee import INTENSITY_SCALE, PrivacyGuarantee
 from prism_mri.models.site_model import (
     CardKind,
     ModelDescription,
@@ -88,6 +88,15 @@ class CardManifest(ModelNetworks):
         return training
 
     @model_validator(mode="after")
+    def _private_says_nothing_else(self) -> "CardManifest":
+        if self.guarantee is None:
+            return self
+        told = (self.intensity_scale, self.training.validation_ssim, self.training.seed)
+        if self.kind == "full" or told != (INTENSITY_SCALE, None, 0):
+            raise ValueError("a differentially private card of full weights, units, score or seed")
+        return self
+
+    @model_validator(mode="after")
     def _contract_fits(self) -> "CardManifest":
         if self.contract.modality != self.modality:
             raise ValueError(
@@ -133,7 +142,7 @@ def build_manifest(
             intensity_scale=description.intensity_scale,
             people=description.people,
             local_only=local_only,
-            training=description.training,
+            training=_describe_training(description, kind),
             guarantee=description.guarantee,
             tensors_sha256=tensors_sha256,
             created_by=f"prism-mri {version}",
@@ -143,6 +152,14 @@ def build_manifest(
             f"{source}: the model's description does not fit into a card "
             f"({shorten(describe_validation_error(error))}): train it again"
         ) from error
+
+
+def _describe_training(description: ModelDescription, kind: CardKind) -> TrainingSummary:
+    """Leave out what a style card does not hold: nothing of it was trained."""
+    if kind != "style" or description.kind == "style":
+        return description.training
+    untrained = {"epochs": 0, "steps": 0, "best_epoch": 0, "validation_ssim": None}
+    return description.training.model_copy(update=untrained)
 
 
 def encode_manifest(manifest: CardManifest) -> bytes:

@@ -100,7 +100,7 @@ def _describe_origin(card: SiteCard) -> list[tuple[str, str]]:
 def _describe_validation(manifest: CardManifest) -> str:
     ssim = manifest.training.validation_ssim
     if ssim is None:
-        return "not stated: nobody was validated on"
+        return "not stated"
     return f"{ssim:.4f} (reconstruction, people held out; {_REGIONS[manifest.recipe]})"
 
 

@@ -158,6 +158,10 @@ def _collect_privacy(args: argparse.Namespace) -> "PrivacySettings | None":
         if args.delta is not None:
             raise ConfigError("--delta is of differential privacy: give --epsilon as well")
         return None
+    if args.epochs is not None:
+        raise ConfigError(
+            f"--epochs {args.epochs} does not go with --epsilon: its steps are fixed, leave it out"
+        )
     if args.resume:
         raise ConfigError("--resume does not go with --epsilon: train into another folder")
     given = {"epsilon": args.epsilon, "delta": args.delta}

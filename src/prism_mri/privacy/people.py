@@ -1,5 +1,6 @@
 """Whom an audit compares: people trained on and people not, as an attacker would have them."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from prism_mri.preprocessing.conform import brain_box
 from prism_mri.privacy.attacks import Person
 from prism_mri.training.loop import CONFIG_NAME
 from prism_mri.training.site import read_training_data
+
+_LOGGER = logging.getLogger(__name__)
 
 MIN_PEOPLE = 2
 """Members, and others, below which nothing can be measured."""
@@ -40,17 +43,30 @@ def read_people(
         group_people(dataset.split("validation")) if dataset.manifest.held_out == "people" else []
     )
     present = {image.subject for image in dataset.items}
+    left_out = 0
     for folder in held_out:
-        others += _read_others(folder, dataset, present)
+        people = _read_others(folder, dataset)
+        new = [images for images in people if images[0].subject not in present]
+        left_out += len(people) - len(new)
+        present |= {images[0].subject for images in new}
+        others += new
+    same = (
+        f"; {left_out} of those held out have the labels of people who are there already, and "
+        "count as the same: give other people other sub- labels"
+        if left_out
+        else ""
+    )
     if min(len(members), len(others)) < MIN_PEOPLE:
         raise InputError(
             f"an audit compares people, and there are {len(members)} trained on and {len(others)} "
-            "others: give prepared scans of more people with --held-out"
+            f"others: give prepared scans of more people with --held-out{same}"
         )
+    if same:
+        _LOGGER.warning("%d others%s", len(others), same)
     return members, others
 
 
-def _read_others(folder: Path, dataset: PreparedDataset, present: set[str]) -> People:
+def _read_others(folder: Path, dataset: PreparedDataset) -> People:
     other = read_prepared(folder)
     if (other.manifest.site, other.manifest.contract) != (
         dataset.manifest.site,
@@ -60,7 +76,7 @@ def _read_others(folder: Path, dataset: PreparedDataset, present: set[str]) -> P
             f"{folder} is of site {other.manifest.site} or prepared otherwise than the training "
             f"data of {dataset.manifest.site}: prepare held-out people as those trained on"
         )
-    return group_people(image for image in other.items if image.subject not in present)
+    return group_people(other.items)
 
 
 def group_people(images: Iterable[PreparedImage]) -> People:

@@ -59,6 +59,16 @@ class Shadows:
     privacy: PrivacySettings | None
     translator: Translator
 
+    def compute_key(self) -> str:
+        """Return a digest of all that the scores depend on; images are told by their own scale."""
+        content = [
+            [[image.entry.model_dump(mode="json") for image in images] for images in self.people],
+            self.anchored.model_dump(),
+            None if self.privacy is None else self.privacy.model_dump(),
+            [self.translator.digest, self.translator.base_digest],
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
     def train(self, inside: Bool[np.ndarray, " _P"], out: Path, *, seed: int) -> None:
         """Train on the people inside; one of the others is validated on."""
         spare = int(np.flatnonzero(~inside)[seed % int((~inside).sum())])
@@ -134,18 +144,19 @@ def score_shadows(
     folder = model / FOLDER_NAME
     folder.mkdir(exist_ok=True)
     inside = split_people(len(shadows.people), count, seed)
+    key = shadows.compute_key()
     scores = []
     for number, row in enumerate(inside):
         path = folder / f"{seed}-{number:03d}-of-{count}.json"
-        key = [entry.entry.image for images in shadows.people for entry in images]
-        stored = json.loads(path.read_text()) if path.exists() else {}
-        if stored.get("people") != _digest(key):
+        stored = _read_scores(path, key)
+        if stored is None:
             with tempfile.TemporaryDirectory() as place:
                 out = Path(place) / "model"
                 shadows.train(row, out, seed=seed + number + 1)
-                stored = {"people": _digest(key), "scores": statistic(out).tolist()}
-            write_whole(path, json.dumps(stored).encode(), overwrite=True)
-        scores.append(stored["scores"])
+                stored = statistic(out).tolist()
+            content = json.dumps({"key": key, "scores": stored})
+            write_whole(path, content.encode(), overwrite=True)
+        scores.append(stored)
         progress(number + 1)
     return np.array(scores), inside
 
@@ -182,8 +193,13 @@ def compute_likelihood_ratios(
     return ratios
 
 
-def _digest(key: list[str]) -> str:
-    return hashlib.sha256(json.dumps(key).encode()).hexdigest()
+def _read_scores(path: Path, key: str) -> list[float] | None:
+    """Return what an earlier audit kept of the same people and settings, unless damaged."""
+    try:
+        content = json.loads(path.read_text())
+        return list(content["scores"]) if content["key"] == key else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _be_silent(_line: str) -> None:

@@ -9,11 +9,13 @@ Source:
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import ModuleType
 from typing import Annotated
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import Field
@@ -27,8 +29,8 @@ from prism_mri.models.guarantee import MAX_EPSILON, PrivacyGuarantee
 class PrivacySettings(FrozenModel):
     """How much may be told of a person, and how what is told is bounded."""
 
-    epsilon: Annotated[float, Field(gt=0, le=MAX_EPSILON)]
-    delta: Annotated[float, Field(gt=0, lt=0.5)] = 1e-5
+    epsilon: Annotated[float, Field(ge=0.01, le=MAX_EPSILON)]
+    delta: Annotated[float, Field(ge=1e-12, lt=0.5)] = 1e-5
     style_radius: Positive = 3.0
     """19 of 20 styles of randomly simulated scanners lie within 3.2 (T2w, T1w, FLAIR, PD)."""
     style_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -87,7 +89,7 @@ def release_style(
     *,
     radius: float,
     noise: float,
-    generator: torch.Generator,
+    numbers: np.random.Generator,
 ) -> Float[torch.Tensor, " Z"]:
     """Return the mean style of people, with noise.
 
@@ -95,24 +97,32 @@ def release_style(
         styles: one row a person.
         radius: to which each is clipped.
         noise: standard deviation over the sensitivity, which is ``radius`` over the people.
-        generator: source of the noise.
+        numbers: source of the noise.
     """
     length = styles.norm(dim=1, keepdim=True)
     clipped = styles * (radius / length.clamp(min=1e-12)).clamp(max=1.0)
     scale = noise * radius / len(styles)
-    released: torch.Tensor = clipped.mean(0) + scale * torch.randn(
-        styles.shape[1], generator=generator
-    )
+    released: torch.Tensor = clipped.mean(0) + scale * draw_noise(styles.shape[1:], numbers)
     return released
 
 
-def state_guarantee(settings: PrivacySettings, noise: Noise) -> PrivacyGuarantee:
+def draw_noise(shape: Sequence[int], numbers: np.random.Generator) -> torch.Tensor:
+    """Return standard normal numbers, float32.
+
+    They are NumPy's: its generators take 128 bits from the operating system, Torch's 32, which can
+    be tried out one by one.
+    """
+    return torch.from_numpy(numbers.standard_normal(tuple(shape)).astype(np.float32))
+
+
+def state_guarantee(settings: PrivacySettings, noise: Noise, people: int) -> PrivacyGuarantee:
     """Return what a card says of a training with this noise; ε is counted, not taken over."""
     trains = noise.gradient is not None
     steps = settings.steps if trains else 0
     return PrivacyGuarantee(
-        epsilon=count_epsilon(noise, steps=steps, delta=settings.delta),
+        epsilon=round(count_epsilon(noise, steps=steps, delta=settings.delta), 9),
         delta=settings.delta,
+        people=people,
         style_radius=settings.style_radius,
         style_noise=noise.style,
         gradient_norm=settings.gradient_norm if trains else None,

@@ -12,10 +12,10 @@ Source:
 import copy
 import json
 import math
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch.optim.swa_utils import AveragedModel
@@ -23,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 from prism_mri.data.prepared import PreparedDataset
 from prism_mri.errors import ConfigError
 from prism_mri.files import write_whole
+from prism_mri.models.guarantee import INTENSITY_SCALE
 from prism_mri.models.site_model import (
     BASE_STYLE_PREFIX,
     STYLE_PRIOR_PREFIX,
@@ -44,6 +45,7 @@ from prism_mri.training.anchored import (
 from prism_mri.training.loop import CONFIG_NAME, LoopSettings, Outcome, Report, select_device
 from prism_mri.training.mechanism import (
     PrivacySettings,
+    draw_noise,
     plan_noise,
     release_style,
     state_guarantee,
@@ -55,9 +57,6 @@ from prism_mri.training.site import (
     read_style_slices,
 )
 
-INTENSITY_SCALE = 1000.0
-"""Stands for the site's own units, which are its people's."""
-
 
 def train_private(
     prepared: Path,
@@ -67,7 +66,7 @@ def train_private(
     *,
     translator: Translator,
     device: str = "auto",
-    generator: torch.Generator | None = None,
+    numbers: np.random.Generator | None = None,
     report: Report,
 ) -> Outcome:
     """Train a card of kind ``style`` or ``adapter`` with differential privacy; leave a model.
@@ -81,8 +80,8 @@ def train_private(
         privacy: budget and bounds.
         translator: where the decoder starts from.
         device: "auto", "cpu" or "cuda".
-        generator: of noise and slices, for tests; by default seeded by the operating system, and
-            the seed forgotten: who knows it can take the noise off.
+        numbers: source of the noise, for tests; by default seeded by the operating system, and the
+            seed forgotten: who knows it can take the noise off.
         report: gets a line now and then.
 
     Raises:
@@ -97,19 +96,16 @@ def train_private(
         )
     check_model_folder(out, recipe="anchored", resume=False)
     dataset = read_dataset(prepared, translator)
-    generator = generator or torch.Generator().manual_seed(secrets.randbits(63))
+    numbers = numbers or np.random.default_rng()
     noise = plan_noise(privacy, trains=settings.kind == "adapter")
     networks = copy_networks(translator, select_device(device))
-    mean = release_style(
-        _read_styles(dataset, translator),
-        radius=privacy.style_radius,
-        noise=noise.style,
-        generator=generator,
-    )
+    styles = _read_styles(dataset, translator)
+    _check_delta(privacy.delta, len(styles))
+    mean = release_style(styles, radius=privacy.style_radius, noise=noise.style, numbers=numbers)
     if noise.gradient is not None:
         people = _load_people(dataset, translator, networks)
         networks = _train_adapters(
-            networks, people, settings, privacy, noise=noise.gradient, generator=generator
+            networks, people, settings, privacy, noise=noise.gradient, numbers=numbers
         )
     prior = {"mean": mean, "std": torch.zeros_like(mean)}
     tensors = {
@@ -117,7 +113,7 @@ def train_private(
         **{STYLE_PRIOR_PREFIX + name: value for name, value in prior.items()},
         **{BASE_STYLE_PREFIX + name: value.clone() for name, value in prior.items()},
     }
-    guarantee = state_guarantee(privacy, noise)
+    guarantee = state_guarantee(privacy, noise, len(styles))
     description = _describe(dataset, translator, settings, guarantee.steps)
     write_model(out, description.model_copy(update={"guarantee": guarantee}), tensors)
     configuration = {
@@ -141,7 +137,7 @@ def _train_adapters(
     privacy: PrivacySettings,
     *,
     noise: float,
-    generator: torch.Generator,
+    numbers: np.random.Generator,
 ) -> AnchoredNetworks:
     """Take the steps; return the weights' average over the second half of them."""
     from opacus.optimizers import DPOptimizer
@@ -151,11 +147,21 @@ def _train_adapters(
     trained = [parameter for parameter in networks.parameters() if parameter.requires_grad]
     optimizer = DPOptimizer(
         torch.optim.Adam(trained, lr=privacy.learning_rate),
-        noise_multiplier=noise,
+        noise_multiplier=0.0,  # added by the hook, from a generator that cannot be tried out
         max_grad_norm=privacy.gradient_norm,
         expected_batch_size=len(people),
-        generator=generator,
     )
+
+    def add_noise(_optimizer: object) -> None:
+        for parameter in trained:
+            scale = noise * privacy.gradient_norm / len(people)
+            drawn = scale * draw_noise(parameter.shape, numbers)
+            if parameter.grad is not None:
+                parameter.grad += drawn.to(parameter.device)
+
+    optimizer.attach_step_hook(add_noise)
+    # Which slices a step sees is independent of anybody else's and need not be secret.
+    generator = torch.Generator().manual_seed(int(numbers.integers(2**31)))
     networks.eval()
     averaged = AveragedModel(networks)
     for step in range(privacy.steps):
@@ -172,6 +178,14 @@ def _train_adapters(
             averaged.update_parameters(networks)
     networks.load_state_dict(averaged.module.state_dict())
     return networks
+
+
+def _check_delta(delta: float, people: int) -> None:
+    if delta >= 1 / people:
+        raise ConfigError(
+            f"--delta {delta:g} promises nothing to {people} people: one could be given away "
+            f"whole; choose it well below 1/{people}"
+        )
 
 
 @torch.no_grad()
