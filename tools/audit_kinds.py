@@ -18,18 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from recipe_study import Study, is_complete
 
-from prism_mri.config import PreprocessingContract
 from prism_mri.data.prepared import PreparedImage, read_prepared
 from prism_mri.data.subset import write_subset
 from prism_mri.files import write_whole
-from prism_mri.models.site_model import DESCRIPTION_NAME, CardKind, read_model
+from prism_mri.models.site_model import CardKind
 from prism_mri.models.translator import Translator, read_translator
-from prism_mri.preprocessing.prepare import prepare_site
 from prism_mri.privacy.audit import attack_card, audit_model, know_card, make_card
 from prism_mri.privacy.people import group_people, read_person
-from prism_mri.privacy.results import AuditResults, read_audit
-from prism_mri.simulate.cohort import CohortPlan, simulate_cohort
+from prism_mri.privacy.results import AUDIT_NAME, AuditResults, read_audit
+from prism_mri.simulate.cohort import CohortPlan
 from prism_mri.training.anchored import AnchoredSettings, train_anchored
 from prism_mri.training.mechanism import PrivacySettings
 from prism_mri.training.private import train_private
@@ -51,7 +50,7 @@ class Run:
 
 
 def plan_runs(people: int) -> list[Run]:
-    """Return the kinds, private ones, and the positive control."""
+    """Return the kinds, private ones, and last the positive control."""
     kinds: tuple[CardKind, ...] = ("full", "adapter", "style")
     runs = [Run(kind, AnchoredSettings(kind=kind), people) for kind in kinds]
     runs += [
@@ -71,13 +70,9 @@ def make_site(out: Path, count: int, spacing_mm: float) -> list[list[PreparedIma
     plan = CohortPlan(
         sites=(SITE,), subjects=count, travelling=0, seed=0, slice_spacing_mm=spacing_mm
     )
-    data, prepared = out / f"data-{count}", out / f"prepared-{count}"
-    if not data.exists():
-        simulate_cohort(plan, data)
-    if not prepared.exists():
-        contract = PreprocessingContract.for_modality("T2w")
-        prepare_site([data / SITE], prepared, site=SITE, contract=contract, seed=0)
-    return group_people(read_prepared(prepared).items)
+    study = Study(plan, out)
+    study.simulate()
+    return group_people(read_prepared(study.prepared(SITE)).items)
 
 
 def split_site(out: Path, people: Sequence[Sequence[PreparedImage]], run: Run) -> tuple[Path, Path]:
@@ -101,7 +96,7 @@ def split_site(out: Path, people: Sequence[Sequence[PreparedImage]], run: Run) -
 
 def train(run: Run, prepared: Path, model: Path, translator: Translator) -> None:
     """Train a run's model, unless it was."""
-    if (model / DESCRIPTION_NAME).exists() and read_model(model)[0].complete:
+    if is_complete(model):
         return
     if run.epsilon is None:
         train_anchored(
@@ -126,15 +121,20 @@ def audit_run(
 ) -> AuditResults:
     """Train and audit a run's model, unless that was done."""
     prepared, others = split_site(out, people, run)
-    slug = run.name.replace(" ", "").replace(",", "-").replace("=", "")
-    model = out / f"model-{slug}-{run.members}-{translator.digest[:8]}"
+    model = locate_model(run, out, translator)
     train(run, prepared, model, translator)
-    if not (model / "audit.json").exists():
+    if not (model / AUDIT_NAME).exists():
         asked = shadow_models if run.shadowed else 0
         audit_model(
             model, prepared, [others], translator=translator, shadow_models=asked, progress=_count
         )
     return read_audit(model)
+
+
+def locate_model(run: Run, out: Path, translator: Translator) -> Path:
+    """Return a run's model folder."""
+    slug = run.name.replace(" ", "").replace(",", "-").replace("=", "")
+    return out / f"model-{slug}-{run.members}-{translator.digest[:8]}"
 
 
 def attack_strangers(
@@ -163,12 +163,13 @@ def main() -> None:
     translator = read_translator()
     count = arguments.people + arguments.others
     people = make_site(arguments.out, count, arguments.slice_spacing)
+    runs = plan_runs(arguments.people)
     results = {
         run.name: audit_run(run, people, arguments.out, translator, arguments.shadow_models)
-        for run in plan_runs(arguments.people)
+        for run in runs
     }
-    model = arguments.out / f"model-memorizingcontrol-{MEMORIZED}-{translator.digest[:8]}"
-    strangers = attack_strangers(people, model, translator)
+    control = locate_model(runs[-1], arguments.out, translator)
+    strangers = attack_strangers(people, control, translator)
     content = {
         "audits": {name: audit.model_dump(mode="json") for name, audit in results.items()},
         "negative control": strangers,

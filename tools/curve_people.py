@@ -22,20 +22,19 @@ import numpy as np
 import torch
 from bench_travelling import plan_study
 from matplotlib.figure import Figure
-from recipe_study import Study, digest, draw, run_parallel
+from recipe_study import Study, draw, is_complete, run_parallel
 from table_recipes import SITE_PEOPLE
 from travelling_methods import Visit, read_visits
 
+from prism_mri.bids import PREPARED_MANIFEST
 from prism_mri.card import publish_card, read_card
-from prism_mri.config import PreprocessingContract
 from prism_mri.data.prepared import PreparedImage, read_prepared
 from prism_mri.data.subset import write_subset
 from prism_mri.files import write_whole
 from prism_mri.metrics import compute_scores
-from prism_mri.models.site_model import DESCRIPTION_NAME, CardKind, read_model
+from prism_mri.models.site_model import CardKind
 from prism_mri.models.translator import read_translator
-from prism_mri.preprocessing.prepare import prepare_site
-from prism_mri.simulate.cohort import CohortPlan, simulate_cohort
+from prism_mri.simulate.cohort import CohortPlan
 from prism_mri.training.anchored import AnchoredSettings, train_anchored
 
 SIZES = (5, 10, 20, 50, 300)
@@ -86,14 +85,9 @@ def make_people(curve: Curve, site: str, most: int) -> list[PreparedImage]:
         lesions_ml=curve.study.plan.lesions_ml,
         site_atrophy=curve.study.plan.site_atrophy,
     )
-    key = digest(asdict(plan) | {"anatomies": None})
-    data, prepared = curve.out / f"data-{site}-{key}", curve.out / f"prepared-{site}-{key}"
-    if not data.exists():
-        simulate_cohort(plan, data)
-    if not prepared.exists():
-        contract = PreprocessingContract.for_modality("T2w")
-        prepare_site([data / site], prepared, site=site, contract=contract, seed=0)
-    return list(read_prepared(prepared).items)
+    people = Study(plan, curve.out)
+    people.simulate()
+    return list(read_prepared(people.prepared(site)).items)
 
 
 def write_sizes(
@@ -103,7 +97,7 @@ def write_sizes(
     manifest = read_prepared(images[0].folder).manifest
     for size in sizes:
         folder = curve.prepared(site, size)
-        if (folder / "prepared.json").exists():
+        if (folder / PREPARED_MANIFEST).exists():
             continue
         folder.mkdir(parents=True, exist_ok=True)
         write_subset(
@@ -121,7 +115,7 @@ def score_point(curve: Curve, site: str, people: int, kind: CardKind, seed: int)
     if path.exists():
         return Point(**json.loads(path.read_text()))
     translator = read_translator()
-    if not ((out / DESCRIPTION_NAME).exists() and read_model(out)[0].complete):
+    if not is_complete(out):
         train_anchored(
             curve.prepared(site, people),
             out,

@@ -143,8 +143,12 @@ def _start_worker() -> None:
 
 def is_trained(study: Study, row: Row, site: str, seed: int) -> bool:
     """Return whether a site's model is there and complete."""
-    out = study.model(row, site, seed)
-    return (out / DESCRIPTION_NAME).exists() and read_model(out)[0].complete
+    return is_complete(study.model(row, site, seed))
+
+
+def is_complete(model: Path) -> bool:
+    """Return whether a folder holds a model whose training ended."""
+    return (model / DESCRIPTION_NAME).exists() and read_model(model)[0].complete
 
 
 def train_site(study: Study, row: Row, site: str, seed: int) -> Path:

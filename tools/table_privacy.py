@@ -26,10 +26,9 @@ from travelling_methods import read_visits
 from prism_mri.data.prepared import read_prepared
 from prism_mri.files import write_whole
 from prism_mri.metrics import compute_scores
-from prism_mri.models.style import encode_volume_style
 from prism_mri.models.translator import read_translator
 from prism_mri.training.mechanism import PrivacySettings, plan_noise, release_style
-from prism_mri.training.site import read_style_slices
+from prism_mri.training.site import encode_styles, read_style_slices
 
 BUDGETS = (None, 8.0, 4.0, 1.0)
 PEOPLE = (20, 100)
@@ -49,12 +48,9 @@ class Cell:
 def read_site_styles(study: Study, site: str) -> torch.Tensor:
     """Return the style of every training scan of a site, ``(P, Z)``."""
     networks = read_translator().networks
-    styles = []
-    with torch.no_grad():
-        for slices, mask in read_style_slices(read_prepared(study.prepared(site))):
-            anatomy = networks.anatomy_encoder(torch.from_numpy(slices)[:, None])
-            styles.append(encode_volume_style(slices, mask, anatomy, networks.style_encoder))
-    return torch.stack(styles)
+    slices = read_style_slices(read_prepared(study.prepared(site)))
+    cpu = torch.device("cpu")
+    return torch.stack(encode_styles(slices, networks.anatomy_encoder, networks.style_encoder, cpu))
 
 
 def release(

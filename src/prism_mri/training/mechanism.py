@@ -23,7 +23,7 @@ from scipy import optimize
 
 from prism_mri.config import FrozenModel, Positive
 from prism_mri.errors import ConfigError
-from prism_mri.models.guarantee import MAX_EPSILON, PrivacyGuarantee
+from prism_mri.models.guarantee import MAX_EPSILON, PrivacyGuarantee, compose_releases
 
 
 class PrivacySettings(FrozenModel):
@@ -79,8 +79,7 @@ def compute_mu(epsilon: float, delta: float) -> float:
 
 def count_epsilon(noise: Noise, *, steps: int, delta: float) -> float:
     """Return the ε that releases with this noise cost together."""
-    of_steps = 0.0 if noise.gradient is None else steps / noise.gradient**2
-    mu = math.sqrt(1 / noise.style**2 + of_steps)
+    mu = compose_releases(noise.style, noise.gradient, steps)
     return float(_import_accounting().eps_from_mu(mu=mu, delta=delta))
 
 

@@ -5,8 +5,8 @@ by steps on one clipped gradient a person, with noise. Nothing is validated, cho
 what the data shows, and the manifest's numbers that depend on it are fixed.
 
 Source:
-    Abadi et al. 2016, Deep learning with differential privacy; by person, not by slice. Clipping
-    and noise are Opacus'.
+    Abadi et al. 2016, Deep learning with differential privacy; by person, not by slice. Gradients
+    are clipped by Opacus, the noise is of :func:`prism_mri.training.mechanism.draw_noise`.
 """
 
 import copy
@@ -30,7 +30,6 @@ from prism_mri.models.site_model import (
     ModelDescription,
     write_model,
 )
-from prism_mri.models.style import encode_volume_style
 from prism_mri.models.translator import Translator
 from prism_mri.training.anchored import (
     AnchoredNetworks,
@@ -53,6 +52,7 @@ from prism_mri.training.mechanism import (
 from prism_mri.training.site import (
     check_model_folder,
     describe_model,
+    encode_styles,
     mark_complete,
     read_style_slices,
 )
@@ -114,7 +114,7 @@ def train_private(
         **{BASE_STYLE_PREFIX + name: value.clone() for name, value in prior.items()},
     }
     guarantee = state_guarantee(privacy, noise, len(styles))
-    description = _describe(dataset, translator, settings, guarantee.steps)
+    description = _describe(dataset, translator, settings)
     write_model(out, description.model_copy(update={"guarantee": guarantee}), tensors)
     configuration = {
         "anchored": settings.model_dump(),
@@ -152,9 +152,10 @@ def _train_adapters(
         expected_batch_size=len(people),
     )
 
+    scale = noise * privacy.gradient_norm / len(people)
+
     def add_noise(_optimizer: object) -> None:
         for parameter in trained:
-            scale = noise * privacy.gradient_norm / len(people)
             drawn = scale * draw_noise(parameter.shape, numbers)
             if parameter.grad is not None:
                 parameter.grad += drawn.to(parameter.device)
@@ -188,15 +189,17 @@ def _check_delta(delta: float, people: int) -> None:
         )
 
 
-@torch.no_grad()
 def _read_styles(dataset: PreparedDataset, translator: Translator) -> Float[torch.Tensor, "P Z"]:
     """Return one style a person, as the shipped networks read it: the mean over their images."""
     networks = translator.networks
+    read = encode_styles(
+        read_style_slices(dataset),
+        networks.anatomy_encoder,
+        networks.style_encoder,
+        torch.device("cpu"),
+    )
     styles: dict[str, list[torch.Tensor]] = {}
-    images = zip(dataset.split("train"), read_style_slices(dataset), strict=True)
-    for image, (slices, mask) in images:
-        anatomy = networks.anatomy_encoder(torch.from_numpy(slices)[:, None])
-        style = encode_volume_style(slices, mask, anatomy, networks.style_encoder)
+    for image, style in zip(dataset.split("train"), read, strict=True):
         styles.setdefault(image.subject, []).append(style)
     return torch.stack([torch.stack(of_person).mean(0) for of_person in styles.values()])
 
@@ -215,10 +218,10 @@ def _load_people(
 
 
 def _describe(
-    dataset: PreparedDataset, translator: Translator, settings: AnchoredSettings, steps: int
+    dataset: PreparedDataset, translator: Translator, settings: AnchoredSettings
 ) -> ModelDescription:
     """Describe the model by what may be told: of the people, their number alone."""
-    loop = LoopSettings(epochs=1, steps_per_epoch=max(1, steps), learning_rate=1.0, patience=1)
+    loop = LoopSettings(epochs=0, steps_per_epoch=1, learning_rate=1.0, patience=1)
     description = describe_model(
         dataset, name_networks(translator, settings.kind), loop, epoch=0, score=None
     )

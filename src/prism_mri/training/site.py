@@ -116,6 +116,20 @@ def read_style_slices(dataset: PreparedDataset) -> list[StyleSlices]:
 
 
 @torch.no_grad()
+def encode_styles(
+    people: list[StyleSlices],
+    anatomy_encoder: nn.Module,
+    style_encoder: AnyStyleEncoder,
+    device: torch.device,
+) -> list[torch.Tensor]:
+    """Return the style ``(Z,)`` of every image, on the CPU; see :func:`export_style_prior`."""
+    styles = []
+    for cut, inside in people:
+        anatomy = anatomy_encoder(torch.from_numpy(cut)[:, None].to(device))
+        styles.append(encode_volume_style(cut, inside, anatomy, style_encoder).cpu())
+    return styles
+
+
 def export_style_prior(
     people: list[StyleSlices],
     anatomy_encoder: nn.Module,
@@ -133,10 +147,7 @@ def export_style_prior(
         device: of both.
         prefix: of the names.
     """
-    styles = []
-    for cut, inside in people:
-        anatomy = anatomy_encoder(torch.from_numpy(cut)[:, None].to(device))
-        styles.append(encode_volume_style(cut, inside, anatomy, style_encoder).cpu())
+    styles = encode_styles(people, anatomy_encoder, style_encoder, device)
     mean, deviation = compute_style_prior(styles)
     return {f"{prefix}mean": mean, f"{prefix}std": deviation}
 
