@@ -133,9 +133,13 @@ class AnchoredRecipe(Recipe):
 
     def compute_losses(self, generator: torch.Generator) -> Losses:
         """Reconstruct a batch of crops; decode it under each other's style; read that back."""
+        return self.compute_losses_of(self._train, generator)
+
+    def compute_losses_of(self, slices: SliceSet, generator: torch.Generator) -> Losses:
+        """Return the losses of a batch out of some slices."""
         settings = self._settings
-        index = torch.randint(len(self._train.images), (settings.batch,), generator=generator)
-        batch = self._train.crop(index, settings.crop, generator)
+        index = torch.randint(len(slices.images), (settings.batch,), generator=generator)
+        batch = slices.crop(index, settings.crop, generator)
         style = self.module.style_encoder(batch.images, batch.anatomy, batch.masks)
         sampled = style.sample(generator)
         decoded = self.module.decoder(batch.anatomy, sampled) * batch.masks

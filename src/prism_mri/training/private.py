@@ -143,7 +143,7 @@ def _train_adapters(
     from opacus.optimizers import DPOptimizer
 
     by_person = settings.model_copy(update={"batch": privacy.slices})
-    recipes = [AnchoredRecipe(networks, by_person, slices, slices) for slices in people]
+    recipe = AnchoredRecipe(networks, by_person, people[0], people[0])
     trained = [parameter for parameter in networks.parameters() if parameter.requires_grad]
     optimizer = DPOptimizer(
         torch.optim.Adam(trained, lr=privacy.learning_rate),
@@ -168,8 +168,9 @@ def _train_adapters(
     for step in range(privacy.steps):
         optimizer.zero_grad()
         gradients = []
-        for recipe in recipes:
-            loss = torch.stack(list(recipe.compute_losses(generator).values())).sum()
+        for slices in people:
+            losses = recipe.compute_losses_of(slices, generator)
+            loss = torch.stack(list(losses.values())).sum()
             gradients.append(torch.autograd.grad(loss, trained))
         for parameter, samples in zip(trained, zip(*gradients, strict=True), strict=True):
             # What Opacus takes a batch's gradients from; here every sample is a person.
