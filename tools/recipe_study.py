@@ -44,7 +44,7 @@ from prism_mri.training.paper import PaperSettings, train_paper
 from prism_mri.types import SliceStack
 
 _LOGGER = logging.getLogger("study")
-_HARMONIZATION = 12
+_HARMONIZATION = 14
 """Round of the lab notebook that last changed what a card of recipe ``anchored`` draws."""
 
 Settings = PaperSettings | AnchoredSettings

@@ -35,7 +35,7 @@ def inner(mask, margin=4):
 
 
 def test_where_nothing_was_left_out_nothing_is_added(two):
-    result = add_source_detail(two.decoded, two.own, two.own, two.mask)
+    result = add_source_detail(two.decoded, two.own, two.own, two.mask, slice_mm=4.0)
     np.testing.assert_allclose(result, two.decoded, atol=1e-6)
     assert (result[~two.mask] == 0).all()
 
@@ -47,7 +47,7 @@ def test_what_was_left_out_comes_back_in_the_targets_contrast(two):
     assert np.ptp(two.stripes[spot]) == 0
     assert two.own[spot][0, 0, 0] == np.float32(SOURCE[0])
     source[spot] = np.mean(SOURCE)
-    result = add_source_detail(two.decoded, two.own, source, two.mask)
+    result = add_source_detail(two.decoded, two.own, source, two.mask, slice_mm=4.0)
     assert two.decoded[spot].mean() == pytest.approx(TARGET[0])
     assert result[spot].mean() == pytest.approx(np.mean(TARGET), abs=0.04)
 
@@ -61,7 +61,7 @@ def test_a_lesion_in_flat_tissue_follows_the_contrast_around_it(two):
     own[ring], decoded[ring] = SOURCE[1], TARGET[1]
     source = own.copy()
     source[:, 40:44, 46:50] += np.float32(0.1)
-    result = add_source_detail(decoded, own, source, two.mask)
+    result = add_source_detail(decoded, own, source, two.mask, slice_mm=4.0)
     change = (result - decoded)[:, 40:44, 46:50].mean()
     assert change == pytest.approx(0.1 * (TARGET[1] - TARGET[0]) / (SOURCE[1] - SOURCE[0]), rel=0.3)
 
@@ -69,7 +69,7 @@ def test_a_lesion_in_flat_tissue_follows_the_contrast_around_it(two):
 def test_a_bias_field_stays_behind(two):
     _, h, w = np.indices(two.own.shape)
     field = np.exp(0.15 * np.sin(h / 40) + 0.15 * np.cos(w / 50)).astype(np.float32)
-    result = add_source_detail(two.decoded, two.own, two.own * field, two.mask)
+    result = add_source_detail(two.decoded, two.own, two.own * field, two.mask, slice_mm=4.0)
     inside = inner(two.mask, 10)
     carried = np.abs((result - two.decoded)[inside]).mean()
     whole = np.abs((two.decoded * field - two.decoded)[inside]).mean()
@@ -81,17 +81,45 @@ def test_a_bias_field_stays_behind(two):
 def test_noise_alone_is_mostly_left_out(two):
     noise = np.random.default_rng(0).normal(0, 0.03, two.own.shape).astype(np.float32)
     source = (two.own + noise) * two.mask
-    result = add_source_detail(two.decoded, two.own, source, two.mask)
+    result = add_source_detail(two.decoded, two.own, source, two.mask, slice_mm=4.0)
     inside = inner(two.mask)
     # The target's contrast is one and a half times the source's, so is what is carried over.
     carried = (result - two.decoded)[inside].std()
     assert carried < 0.5 * 1.5 * 0.03
 
 
+def test_a_slice_that_is_drawn_too_bright_by_itself_is_put_right():
+    """Its own decoding is too bright as well, and tells by how much."""
+    mask = np.zeros((9, 60, 60), bool)
+    mask[:, 5:55, 5:55] = True
+    stripes = (np.indices(mask.shape)[2] // 9) % 2
+    source = (np.array(SOURCE, np.float32)[stripes] * mask).astype(np.float32)
+    right = (np.array(SOURCE, np.float32)[stripes] * 2 * mask).astype(np.float32)
+    wrong = np.ones((9, 1, 1), np.float32)
+    wrong[4] = 1.1
+    result = add_source_detail(right * wrong, source * wrong, source, mask, slice_mm=5.0)
+    before = (right * wrong)[4][mask[4]].mean() / right[4][mask[4]].mean()
+    after = result[4][mask[4]].mean() / right[4][mask[4]].mean()
+    assert before == pytest.approx(1.1)
+    assert after == pytest.approx(1.02, abs=0.015)
+
+
+def test_a_bias_field_along_slices_stays_behind():
+    mask = np.zeros((15, 60, 60), bool)
+    mask[:, 5:55, 5:55] = True
+    stripes = (np.indices(mask.shape)[2] // 9) % 2
+    own = (np.array(SOURCE, np.float32)[stripes] * mask).astype(np.float32)
+    decoded = (np.array(TARGET, np.float32)[stripes] * mask).astype(np.float32)
+    field = (1 + 0.02 * np.arange(-7, 8, dtype=np.float32))[:, None, None]
+    result = add_source_detail(decoded, own, own * field, mask, slice_mm=5.0)
+    levels = np.array([result[k][mask[k]].mean() for k in range(2, 13)])
+    assert np.ptp(levels) / levels.mean() < 0.03
+
+
 def test_no_voxel_of_the_brain_turns_to_background(two):
     source = two.own.copy()
     source[:, 30:50, 40:44] = 5.0
-    result = add_source_detail(two.decoded, two.own, source, two.mask)
+    result = add_source_detail(two.decoded, two.own, source, two.mask, slice_mm=4.0)
     assert result[two.mask].min() >= 0.1 * two.decoded[two.mask].min() * (1 - 1e-6)
 
 
@@ -104,7 +132,7 @@ def test_any_shape_gives_finite_slices_that_are_zero_outside(shape, seed):
     numbers = np.random.default_rng(seed)
     mask = numbers.random(shape) < 0.7
     drawn, own, source = (numbers.random(shape).astype(np.float32) * mask for _ in range(3))
-    result = add_source_detail(drawn, own, source, mask)
+    result = add_source_detail(drawn, own, source, mask, slice_mm=4.0)
     assert result.shape == shape
     assert result.dtype == np.float32
     assert np.isfinite(result).all()

@@ -77,7 +77,9 @@ def test_the_output_is_the_decoded_anatomy_and_the_sources_detail_times_the_card
         style = read_own_style(brain, card, translator)
         own = card.decoder(anatomy, style.expand(5, 3))[:, 0].numpy()
     inside = conformed.mask[box]
-    drawn = add_source_detail(decoded * inside, own * inside, conformed.slices[box], inside)
+    drawn = add_source_detail(
+        decoded * inside, own * inside, conformed.slices[box], inside, slice_mm=4.0
+    )
     assert np.abs(drawn - decoded * inside).max() > 0.01 * decoded.max()
     expected = np.zeros_like(conformed.slices)
     expected[box] = 200.0 * drawn

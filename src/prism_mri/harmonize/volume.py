@@ -102,8 +102,11 @@ def harmonize_volume(
     drawn = np.asarray(decode_slices(anatomy, chosen, card.decoder) * inside)
     own = redraw_source(source, inside, anatomy, card) if manifest.recipe == "anchored" else None
     decoded = np.zeros_like(conformed.slices)
+    slice_mm = brain.volume.spacing_mm[2]
     decoded[:, rows, columns] = (
-        drawn if own is None or not source_detail else add_source_detail(drawn, own, source, inside)
+        drawn
+        if own is None or not source_detail
+        else add_source_detail(drawn, own, source, inside, slice_mm=slice_mm)
     )
     native = add_native_detail(decoded, conformed, brain.volume.data, brain.mask)
     native *= np.float32(manifest.intensity_scale)
@@ -116,9 +119,7 @@ def harmonize_volume(
         scale=conformed.scale,
         style=chosen.numpy(),
         warnings=(*found, *tissues.warnings),
-        other_modality=tissues.other_modality
-        if is_order_reliable(brain.volume.spacing_mm[2])
-        else None,
+        other_modality=tissues.other_modality if is_order_reliable(slice_mm) else None,
     )
 
 
