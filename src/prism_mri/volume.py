@@ -29,11 +29,13 @@ from scipy import ndimage
 
 from prism_mri.errors import ImageError
 from prism_mri.files import explain_os_error, write_whole
-from prism_mri.types import Affine, MaskArray, VolumeArray
+from prism_mri.types import Affine, MaskArray, TissueLabels, VolumeArray
 
 logger = logging.getLogger(__name__)
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
+TISSUE_LABELS = (1, 2, 3)
+"""CSF, GM, WM, as FSL FAST numbers them on T1w and the simulator always does."""
 MAX_VOXELS = 2**30
 """More voxels than this are taken for a damaged header."""
 GEOMETRY_TOLERANCE_MM = 1e-2
@@ -134,6 +136,31 @@ def read_mask(path: Path, like: Volume) -> MaskArray:
     if not mask.any():
         raise ImageError(f"mask {path} is empty: no voxel is above 0.5; give a mask of the brain")
     return np.asarray(mask)
+
+
+def read_labels(path: Path, like: Volume) -> TissueLabels:
+    """Read tissue labels that belong to an image.
+
+    Args:
+        path: NIfTI file of whole numbers: 0 none, 1 CSF, 2 GM, 3 WM.
+        like: the image, as read by :func:`read_volume`.
+
+    Returns:
+        Labels (I, J, K) in the image's voxel order.
+
+    Raises:
+        ImageError: as :func:`read_volume`, another shape or place than the image, another label, or
+            a tissue that is missing.
+    """
+    labels = _read_same_grid(path, like)
+    found = sorted({float(value) for value in np.unique(labels)} - {0.0})
+    if found != [float(tissue) for tissue in TISSUE_LABELS]:
+        named = ", ".join(f"{value:g}" for value in found[:6]) or "nothing"
+        raise ImageError(
+            f"labels {path} hold {named}, expected 1 (CSF), 2 (GM) and 3 (WM), 0 elsewhere; give"
+            " hard tissue labels"
+        )
+    return labels.astype(np.uint8)
 
 
 def write_volume(

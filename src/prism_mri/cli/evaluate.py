@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prism_mri.cli.evaluate_paper import add_paper
 from prism_mri.cli.parsing import Subparsers, parse_seed
 from prism_mri.errors import InputError
 
@@ -19,12 +20,14 @@ def add_parser(subparsers: Subparsers) -> None:
         "evaluate",
         help="score harmonization and write tables",
         description="Score harmonization: 'travelling' needs people who were scanned everywhere, "
-        "'reconstruction' a prepared site and its model.",
+        "'reconstruction' a prepared site and its model, 'paper' prepared sites and the target's "
+        "card.",
         epilog="For research, not for diagnosis.",
     )
     kinds = parser.add_subparsers(metavar="KIND", dest="kind", required=True)
     _add_travelling(kinds)
     _add_reconstruction(kinds)
+    add_paper(kinds)
 
 
 def run_travelling(args: argparse.Namespace) -> int:

@@ -89,6 +89,12 @@ def _add_input_options(parser: argparse.ArgumentParser) -> None:
         help="brain mask of every image: a file, or a pattern with {dir} (the image's folder), "
         "{stem} (its name without .nii.gz), {sub} and {ses}; not needed for stripped images",
     )
+    parser.add_argument(
+        "--labels",
+        metavar="PATTERN",
+        help="tissue labels on every image's grid, 1 CSF, 2 GM, 3 WM, named as --brain-mask is; "
+        "only 'evaluate paper' looks at them",
+    )
 
 
 def _check_options(args: argparse.Namespace, *, reads_png: bool) -> None:
@@ -97,6 +103,8 @@ def _check_options(args: argparse.Namespace, *, reads_png: bool) -> None:
         problems.append("--png writes slices of NIfTI images, but INPUT holds PNG slices already")
     if reads_png and args.brain_mask is not None:
         problems.append("--brain-mask is for NIfTI images, but INPUT holds PNG slices")
+    if args.labels is not None and (reads_png or args.png):
+        problems.append("--labels are for NIfTI images, prepared as volumes")
     if reads_png and len(args.inputs) > 1:
         problems.append(f"one folder of PNG slices at a time, got {len(args.inputs)} inputs")
     if not reads_png and args.pixel_mm is not None:
@@ -117,6 +125,7 @@ def _run_nifti(args: argparse.Namespace) -> None:
             site=args.site,
             contract=PreprocessingContract.for_modality(args.modality),
             brain_mask=args.brain_mask,
+            labels=args.labels,
             validation_fraction=args.validation_fraction,
             seed=args.seed,
             overwrite=args.overwrite,

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from tqdm import tqdm
 
@@ -23,6 +23,21 @@ def show_progress(title: str, unit: str) -> Iterator[Progress]:
         def show(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
+
+        yield show
+
+
+@contextmanager
+def show_stages(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function that takes (stage, done, total) and shows each stage as it comes."""
+    with ExitStack() as stack:
+        shown: dict[str, Progress] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in shown:
+                shown[stage] = stack.enter_context(show_progress(f"{title}: {stage}", "step"))
+            if total and done:
+                shown[stage](done, total)
 
         yield show
 

@@ -11,8 +11,8 @@ from prism_mri.config import describe_validation_error
 from prism_mri.errors import InputError
 from prism_mri.files import explain_os_error
 from prism_mri.preprocessing.manifest import PreparedImageEntry, PreparedManifest, Split
-from prism_mri.types import MaskStack, SliceStack
-from prism_mri.volume import read_mask, read_volume
+from prism_mri.types import LabelStack, MaskStack, SliceStack
+from prism_mri.volume import read_labels, read_mask, read_volume
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,14 @@ class PreparedImage:
             np.ascontiguousarray(volume.data.transpose(2, 0, 1)[chosen]),
             np.ascontiguousarray(mask.transpose(2, 0, 1)[chosen]),
         )
+
+    def load_labels(self) -> LabelStack | None:
+        """Read the tissue labels of the slices, (N, H, W); None where the image came without."""
+        if self.entry.labels is None:
+            return None
+        volume = read_volume(self.folder / self.entry.image)
+        labels = read_labels(self.folder / self.entry.labels, volume)
+        return np.ascontiguousarray(labels.transpose(2, 0, 1)[list(self.slices)])
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ def read_prepared(folder: Path) -> PreparedDataset:
 
 
 def _all_slices(folder: Path, entry: PreparedImageEntry) -> PreparedImage:
-    for relative in (entry.image, entry.mask):
+    for relative in (entry.image, entry.mask, *([entry.labels] if entry.labels else [])):
         if not (folder / relative).resolve().is_relative_to(folder.resolve()):
             raise InputError(
                 f"{folder / PREPARED_MANIFEST} names {relative}, which lies outside the dataset;"

@@ -50,6 +50,19 @@ def compute_difference(
     return _interval(float(difference.mean()), difference[resamples].mean(axis=1))
 
 
+def estimate_mean(scores: PersonScores, seed: int, *, draws: int = DRAWS) -> Interval:
+    """Return the mean over people, with its 95 % interval.
+
+    Args:
+        scores: score of each person (P,), at least one.
+        seed: of the resamples.
+        draws: number of resamples.
+    """
+    generator = np.random.default_rng(seed)
+    resamples = resample_people(len(scores), draws=draws, generator=generator)
+    return compute_difference(np.asarray(scores, np.float64), np.zeros(len(scores)), resamples)
+
+
 def compute_share(
     method: PersonScores, baseline: PersonScores, oracle: PersonScores, resamples: Resamples
 ) -> Interval | None:

@@ -87,7 +87,7 @@ def collect_results(
             ssim_sigma_pixels=SSIM_SIGMA,
             contract=contract,
         ),
-        cards=tuple(_record(card) for card in cards.values()),
+        cards=tuple(record_card(card) for card in cards.values()),
         scores=tuple(findings.scores),
         summary=summarize(findings.scores),
         comparisons=comparisons,
@@ -100,7 +100,8 @@ def collect_results(
     )
 
 
-def _record(card: SiteCard) -> CardRecord:
+def record_card(card: SiteCard) -> CardRecord:
+    """Return what results say of a card."""
     return CardRecord(
         site=card.manifest.site,
         digest=card.digest,

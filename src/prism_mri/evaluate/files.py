@@ -58,7 +58,7 @@ def write_results(
         SCORES_NAME: format_tsv(ScoreRow, results.scores),
         SUMMARY_NAME: format_tsv(SummaryRow, results.summary),
         TABLE_NAME: format_table(results).encode(),
-        PANELS_NAME: _to_npz(panels),
+        PANELS_NAME: pack_panels(panels),
         RESULTS_NAME: (results.model_dump_json(indent=1) + "\n").encode(),
     }
     write_files(folder, files)
@@ -137,7 +137,8 @@ def _drop_old_results(folder: Path) -> None:
         ) from problem
 
 
-def _to_npz(panels: PanelArrays) -> bytes:
+def pack_panels(panels: PanelArrays) -> bytes:
+    """Return slices (H, W) by name as a compressed archive."""
     stream = io.BytesIO()
     np.savez_compressed(
         stream, allow_pickle=False, **{name: np.asarray(panel) for name, panel in panels.items()}

@@ -20,6 +20,8 @@ class PreparedImageEntry(FrozenModel):
     image: str
     """Path below the dataset, with forward slashes."""
     mask: str
+    labels: str | None = None
+    """Tissue labels on the same grid, 1 CSF, 2 GM, 3 WM, where the input came with some."""
     scale: Positive
     """Native intensity units per 1.0 in the prepared image."""
     spacing_mm: tuple[Positive, Positive, Positive]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +32,17 @@ from prism_mri.preprocessing.dataset_folder import (
 from prism_mri.preprocessing.manifest import PreparedImageEntry, PreparedManifest, Split
 from prism_mri.preprocessing.orient import orient_brain
 from prism_mri.preprocessing.slices import select_slices
-from prism_mri.types import Affine, MaskArray
-from prism_mri.volume import NIFTI_SUFFIXES, Volume, read_mask, read_volume, write_volume
+from prism_mri.types import Affine, LabelStack, MaskArray, VolumeArray
+from prism_mri.volume import (
+    NIFTI_SUFFIXES,
+    TISSUE_LABELS,
+    Volume,
+    read_labels,
+    read_mask,
+    read_volume,
+    reorient_to_ras,
+    write_volume,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +58,13 @@ class PreparedBrain:
         conformed: slices, mask and scale.
         affine: world_from_voxel of the conform grid, voxel order (H, W, K).
         kept: indices of slices with enough brain.
+        labels: (K, H, W) tissues, where they are known.
     """
 
     conformed: Conformed
     affine: Affine
     kept: tuple[int, ...]
+    labels: LabelStack | None = None
 
     @property
     def grid(self) -> Volume:
@@ -68,6 +79,7 @@ def prepare_site(
     site: str,
     contract: PreprocessingContract,
     brain_mask: str | None = None,
+    labels: str | None = None,
     validation_fraction: float = 0.1,
     seed: int = 0,
     overwrite: bool = False,
@@ -84,6 +96,8 @@ def prepare_site(
         contract: modality, grid, intensity, smallest slice.
         brain_mask: mask file, or pattern with ``{dir}``, ``{stem}``, ``{sub}``, ``{ses}``; None for
             images that are stripped already.
+        labels: pattern of tissue labels on each image's grid, 1 CSF, 2 GM, 3 WM; they serve
+            evaluation alone.
         validation_fraction: share of people held out, at least one of them.
         seed: draws who is held out.
         overwrite: replace a prepared dataset that exists.
@@ -100,11 +114,12 @@ def prepare_site(
     check_settings(site, validation_fraction)
     check_prepared_out(out, overwrite=overwrite)
     images = find_raw_images(inputs, contract.modality)
-    if brain_mask is not None:
-        resolve_mask_path(brain_mask, images[0])
+    for pattern in (brain_mask, labels):
+        if pattern is not None:
+            resolve_mask_path(pattern, images[0])
     held_out = draw_held_out([image.subject for image in images], validation_fraction, seed)
     with build_folder(out) as folder:
-        entries = _write_images(images, folder, contract, brain_mask, held_out, progress)
+        entries = _write_images(images, folder, contract, (brain_mask, labels), held_out, progress)
         manifest = PreparedManifest(
             site=site,
             contract=contract,
@@ -154,7 +169,10 @@ def find_raw_images(inputs: Sequence[Path], modality: str) -> list[ImageRef]:
 
 
 def prepare_image(
-    image: ImageRef, contract: PreprocessingContract, brain_mask: str | None = None
+    image: ImageRef,
+    contract: PreprocessingContract,
+    brain_mask: str | None = None,
+    labels: str | None = None,
 ) -> PreparedBrain:
     """Read one image and bring it to the conform grid.
 
@@ -162,9 +180,10 @@ def prepare_image(
         image: where it is.
         contract: modality, grid, intensity, smallest slice.
         brain_mask: as for :func:`prepare_site`.
+        labels: as for :func:`prepare_site`.
 
     Returns:
-        Slices, mask, affine and the slices kept.
+        Slices, mask, affine, the slices kept, and labels where a pattern was given.
 
     Raises:
         InputError: image, mask or sidecar cannot be used.
@@ -174,7 +193,13 @@ def prepare_image(
     given = None
     if brain_mask is not None:
         given = read_mask(resolve_mask_path(brain_mask, image), volume)
-    return conform_brain(volume, find_brain_mask(volume, given), contract)
+    mask = find_brain_mask(volume, given)
+    brain = conform_brain(volume, mask, contract)
+    if labels is None:
+        return brain
+    tissues = read_labels(resolve_mask_path(labels, image), volume)
+    oriented, _ = reorient_to_ras(replace(volume, data=tissues.astype(np.float32)))
+    return replace(brain, labels=conform_labels(oriented.data, brain.conformed))
 
 
 def conform_brain(
@@ -202,6 +227,21 @@ def conform_brain(
     grid = Volume(_as_volume(conformed.slices), grid_affine)
     kept = select_slices(conformed.mask, grid.spacing_mm[:2], contract)
     return PreparedBrain(conformed, grid_affine, tuple(int(k) for k in np.flatnonzero(kept)))
+
+
+def conform_labels(labels: VolumeArray, conformed: Conformed) -> LabelStack:
+    """Bring tissue labels to the grid of a conformed image: every pixel the label that fills most.
+
+    Args:
+        labels: (I, J, K) in RAS+ order, 0 to 3.
+        conformed: the image, whose mask ends the labels.
+    """
+    shares = [
+        conformed.transform.apply((labels == tissue).astype(np.float32)) for tissue in TISSUE_LABELS
+    ]
+    most = np.argmax(shares, axis=0).astype(np.uint8) + np.uint8(TISSUE_LABELS[0])
+    covered = np.max(shares, axis=0) > 0
+    return np.where(covered & conformed.mask, most, 0).astype(np.uint8)
 
 
 def _check_names_differ(images: Sequence[ImageRef], modality: str) -> None:
@@ -234,7 +274,7 @@ def _write_images(
     images: Sequence[ImageRef],
     folder: Path,
     contract: PreprocessingContract,
-    brain_mask: str | None,
+    patterns: tuple[str | None, str | None],
     held_out: frozenset[str],
     progress: Progress | None,
 ) -> list[PreparedImageEntry]:
@@ -242,7 +282,7 @@ def _write_images(
     entries, problems = [], []
     for number, image in enumerate(images, start=1):
         try:
-            brain = prepare_image(image, contract, brain_mask)
+            brain = prepare_image(image, contract, *patterns)
         except InputError as problem:
             text = str(problem)
             problems.append(text if str(image.path) in text else f"{image.path}: {text}")
@@ -290,11 +330,16 @@ def write_prepared_image(
     sidecar = {"SkullStripped": True, "IntensityScale": brain.conformed.scale}
     write_json(folder / image_path.replace(".nii.gz", ".json"), sidecar | extra)
     write_json(folder / mask_path.replace(".nii.gz", ".json"), {"Type": "Brain"} | extra)
+    labels_path = None
+    if brain.labels is not None:
+        labels_path = _derived_path(image, desc="prepared", suffix="dseg")
+        write_volume(folder / labels_path, _as_volume(brain.labels), grid, dtype=np.uint8)
     return PreparedImageEntry(
         subject=image.subject,
         session=image.session,
         image=image_path,
         mask=mask_path,
+        labels=labels_path,
         scale=brain.conformed.scale,
         spacing_mm=grid.spacing_mm,
         train_slices=slices.get("train", ()),
