@@ -43,6 +43,7 @@ _MODALITY_WORDS = {
     "angio": {"tof", "angio", "mra"},
 }
 _FLAIR = re.compile(r"flair|dark[^a-z0-9]*fluid")
+_T2_STAR = re.compile(r"t2[^a-z0-9]*star(?![a-z])|t2\*")
 _SIDECAR_FIELDS = ("SeriesDescription", "ProtocolName")
 
 
@@ -196,7 +197,7 @@ def find_other_modality(image: Path, modality: str, *, choosable: bool = False) 
     if kind != "MR":
         return f"sidecar of {image} says Modality {kind!r}, expected 'MR'; give MR images"
     for key in _SIDECAR_FIELDS:
-        described = _modalities_of_words(str(sidecar.get(key, "")))
+        described = find_described_modalities(str(sidecar.get(key, "")))
         if described and modality not in described:
             return (
                 f"sidecar of {image} says {key} {sidecar[key]!r}, which is {described[0]},"
@@ -213,6 +214,25 @@ def find_named_modality(name: str) -> str | None:
         if last and last[0] in known:
             return modality
     return None
+
+
+def find_described_modalities(text: str) -> list[str]:
+    """Return the modalities that a free description may mean.
+
+    Where it says FLAIR (some scanners: dark fluid), a T2 beside it says how, not what; a T1 beside
+    it may be a T1w image with fluid attenuated, so both are possible. T2 star is not T2.
+    """
+    words = set(_words(_T2_STAR.sub(" t2star ", text.lower())))
+    named = [modality for modality, known in _MODALITY_WORDS.items() if words & known]
+    if _FLAIR.search(text.lower()):
+        return ["FLAIR", *(["T1w"] if "T1w" in named else [])]
+    return named
+
+
+def is_derived_name(name: str) -> bool:
+    """Tell whether a plain file name is that of a mask, a label map or a harmonized image."""
+    words = _words(strip_nifti_suffix(Path(name)))
+    return words[-1:] == ["harmonized"] or bool(_NOT_IMAGES & set(words))
 
 
 def _advise(modality: str, found: str, *, choosable: bool) -> str:
@@ -340,16 +360,7 @@ def _is_wanted(name: str, modality: str, *, prepared: bool) -> bool:
     try:
         parsed = BidsName.parse(name)
     except BidsError:
-        words = _words(strip_nifti_suffix(Path(name)))
-        return (
-            words[-1:] != ["harmonized"]
-            and not _NOT_IMAGES & set(words)
-            and find_named_modality(name)
-            in (
-                None,
-                modality,
-            )
-        )
+        return not is_derived_name(name) and find_named_modality(name) in (None, modality)
     wanted_desc = "prepared" if prepared else None
     return parsed.suffix == modality and parsed.entities.get("desc") == wanted_desc
 
@@ -399,16 +410,3 @@ def _label(text: str) -> str:
 
 def _words(text: str) -> list[str]:
     return [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
-
-
-def _modalities_of_words(text: str) -> list[str]:
-    """Return the modalities that a free description may mean.
-
-    Where it says FLAIR (some scanners: dark fluid), a T2 beside it says how, not what; a T1 beside
-    it may be a T1w image with fluid attenuated, so both are possible.
-    """
-    words = set(_words(text))
-    named = [modality for modality, known in _MODALITY_WORDS.items() if words & known]
-    if _FLAIR.search(text.lower()):
-        return ["FLAIR", *(["T1w"] if "T1w" in named else [])]
-    return named

@@ -111,7 +111,7 @@ def test_the_published_layout_is_recognized(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "out" / "prepared.json").read_text())
     assert [image["test_slices"] for image in manifest["images"]] == [[], [], [0]]
     with pytest.raises(InputError, match="no T2w image in"):
-        run(tmp_path / "in", tmp_path / "other", "--site", "guys", "--layout", "nifti")
+        run(tmp_path / "in", tmp_path / "other", "--site", "guys", "--layout", "files")
 
 
 def test_options_that_contradict_each_other(tmp_path: Path) -> None:

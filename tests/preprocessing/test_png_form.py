@@ -189,7 +189,8 @@ def test_all_bad_images_are_named_and_nothing_is_left(write_people, tmp_path):
     with pytest.raises(InputError) as caught:
         write(raw, tmp_path / "png")
     lines = str(caught.value).splitlines()
-    assert ["sub-01" in lines[0], "sub-02" in lines[1], len(lines)] == [True, True, 2]
+    assert ["sub-01" in lines[0], "sub-02" in lines[1], len(lines)] == [True, True, 3]
+    assert lines[2] == "2 of 4 images cannot be used"
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 

@@ -206,10 +206,11 @@ def test_all_bad_inputs_are_named_at_once_and_nothing_is_left(tmp_path: Path) ->
     with pytest.raises(InputError) as caught:
         prepare([raw], tmp_path / "out")
     lines = str(caught.value).splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert "sub-00_T2w.nii.gz is an empty file" in lines[0]
     assert "sub-01_T2w.nii.gz says SeriesDescription 'T1 MPRAGE', which is T1w" in lines[1]
     assert "sub-02_T2w.nii.gz: the image is not stripped" in lines[2]
+    assert lines[3] == "3 of 5 images cannot be used"
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 

@@ -3,9 +3,13 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prism_mri.cli.parsing import MODALITIES, Subparsers, parse_seed
 from prism_mri.errors import ConfigError
+
+if TYPE_CHECKING:
+    from prism_mri.layouts import Layout
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -25,7 +29,8 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="INPUT",
         type=Path,
         nargs="+",
-        help="NIfTI files, folders of them, or a BIDS dataset; or one folder of PNG slices",
+        help="NIfTI files, folders of them, or a BIDS dataset; or one folder of IXI, of ADNI or of "
+        "PNG slices",
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="dataset folder to make")
     parser.add_argument(
@@ -52,6 +57,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare the site and write the dataset's path to stdout."""
+    from prism_mri.layouts import recognize_layout
     from prism_mri.preprocessing.png_layout import is_png_layout
 
     reads_png = args.layout == "png" or (
@@ -60,10 +66,11 @@ def run(args: argparse.Namespace) -> int:
     _check_options(args, reads_png=reads_png)
     if reads_png:
         _run_from_png(args)
-    elif args.png:
-        _run_to_png(args)
     else:
-        _run_nifti(args)
+        layout = recognize_layout(args.inputs) if args.layout == "auto" else args.layout
+        # The site of IXI chooses files, so it may be written as their names have it.
+        site = args.site.lower() if layout == "ixi" else args.site
+        (_run_to_png if args.png else _run_nifti)(args, layout, site)
     sys.stdout.write(f"{args.out}\n")
     return 0
 
@@ -71,11 +78,14 @@ def run(args: argparse.Namespace) -> int:
 def _add_input_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layout",
-        choices=["auto", "nifti", "png"],
+        choices=["auto", "bids", "files", "ixi", "adni", "png"],
         default="auto",
-        help="png: INPUT is a folder of slices as --png writes it, or with "
+        help="how INPUT lies. files: NIfTI of any names. bids: datasets, BIDS names only. ixi: one "
+        "folder of IXI012-HH-1211-T2.nii.gz and the like, of which --site (guys, hh, iop) are "
+        "taken. adni: the folder that the LONI archive unpacks, of which every person's earliest "
+        "scan is taken. png: slices as --png writes them, or "
         "{train,test}/SUBJECT/*_stripped.png, front of the head up, where what is not black is "
-        "brain; auto (default) recognizes both",
+        "brain. auto (default): ixi, adni and png where the names say so, else files",
     )
     parser.add_argument(
         "--pixel-mm",
@@ -113,7 +123,7 @@ def _check_options(args: argparse.Namespace, *, reads_png: bool) -> None:
         raise ConfigError(f"{'; '.join(problems)}: correct the options")
 
 
-def _run_nifti(args: argparse.Namespace) -> None:
+def _run_nifti(args: argparse.Namespace, layout: "Layout", site: str) -> None:
     from prism_mri.cli.progress import show_progress
     from prism_mri.config import PreprocessingContract
     from prism_mri.preprocessing.prepare import prepare_site
@@ -122,8 +132,9 @@ def _run_nifti(args: argparse.Namespace) -> None:
         prepare_site(
             args.inputs,
             args.out,
-            site=args.site,
+            site=site,
             contract=PreprocessingContract.for_modality(args.modality),
+            layout=layout,
             brain_mask=args.brain_mask,
             labels=args.labels,
             validation_fraction=args.validation_fraction,
@@ -133,7 +144,7 @@ def _run_nifti(args: argparse.Namespace) -> None:
         )
 
 
-def _run_to_png(args: argparse.Namespace) -> None:
+def _run_to_png(args: argparse.Namespace, layout: "Layout", site: str) -> None:
     from prism_mri.cli.progress import show_progress
     from prism_mri.config import PreprocessingContract
     from prism_mri.preprocessing.png_form import write_png_site
@@ -142,8 +153,9 @@ def _run_to_png(args: argparse.Namespace) -> None:
         write_png_site(
             args.inputs,
             args.out,
-            site=args.site,
+            site=site,
             contract=PreprocessingContract.for_modality(args.modality),
+            layout=layout,
             brain_mask=args.brain_mask,
             test_fraction=args.validation_fraction,
             seed=args.seed,

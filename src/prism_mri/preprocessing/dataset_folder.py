@@ -3,7 +3,7 @@
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,6 +58,12 @@ def draw_held_out(people: Iterable[str], fraction: float, seed: int) -> frozense
     count = min(max(1, round(fraction * len(names))), len(names) - 1)
     drawn = np.random.default_rng(seed).permutation(len(names))[:count]
     return frozenset(names[index] for index in drawn)
+
+
+def list_problems(problems: Sequence[str], images: int) -> str:
+    """Return what is wrong with images, one line each, and how many where there are several."""
+    several = [f"{len(problems)} of {images} images cannot be used"] if len(problems) > 1 else []
+    return "\n".join([*problems, *several])
 
 
 @contextmanager

@@ -18,12 +18,14 @@ import prism_mri
 from prism_mri.bids import BidsName, ImageRef, write_json
 from prism_mri.config import PreprocessingContract
 from prism_mri.errors import ImageError, InputError
+from prism_mri.layouts import Layout
 from prism_mri.preprocessing.brain_mask import resolve_mask_path
 from prism_mri.preprocessing.dataset_folder import (
     build_folder,
     check_out,
     check_settings,
     draw_held_out,
+    list_problems,
 )
 from prism_mri.preprocessing.png import to_pixels, write_grey_png
 from prism_mri.preprocessing.png_manifest import (
@@ -52,6 +54,7 @@ def write_png_site(
     *,
     site: str,
     contract: PreprocessingContract,
+    layout: Layout = "files",
     brain_mask: str | None = None,
     test_fraction: float = 0.1,
     seed: int = 0,
@@ -65,10 +68,11 @@ def write_png_site(
     ``sub-01_desc-brain_mask.png``; and ``dataset.json``.
 
     Args:
-        inputs: NIfTI files, folders, BIDS datasets.
+        inputs: NIfTI files, folders, BIDS datasets; one folder of IXI or ADNI.
         out: folder to make.
-        site: lower-case name of the site.
+        site: lower-case name of the site; of IXI, which is taken.
         contract: modality, grid and intensity, as for :func:`prepare_site`.
+        layout: how the inputs lie.
         brain_mask: as for :func:`prepare_site`.
         test_fraction: share of people in ``test``, at least one where there are two.
         seed: draws who that is.
@@ -85,7 +89,7 @@ def write_png_site(
     """
     check_settings(site, test_fraction)
     check_out(out, kind=_KIND, ours=is_png_form(out), overwrite=overwrite)
-    images = find_raw_images(inputs, contract.modality)
+    images = find_raw_images(inputs, contract.modality, layout=layout, site=site)
     if brain_mask is not None:
         resolve_mask_path(brain_mask, images[0])
     tested = draw_held_out([image.subject for image in images], test_fraction, seed)
@@ -153,7 +157,7 @@ def _write_images(
             if progress is not None:
                 progress(number, len(images))
     if problems:
-        raise InputError("\n".join(problems))
+        raise InputError(list_problems(problems, len(images)))
     return entries
 
 

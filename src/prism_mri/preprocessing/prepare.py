@@ -13,7 +13,6 @@ from prism_mri.bids import (
     BidsName,
     ImageRef,
     check_modality,
-    find_images,
     is_bids_dataset,
     write_dataset_description,
     write_json,
@@ -21,6 +20,7 @@ from prism_mri.bids import (
 from prism_mri.config import PreprocessingContract
 from prism_mri.errors import InputError
 from prism_mri.files import write_whole
+from prism_mri.layouts import Layout, find_layout_images
 from prism_mri.preprocessing.brain_mask import find_brain_mask, resolve_mask_path
 from prism_mri.preprocessing.conform import Conformed, conform
 from prism_mri.preprocessing.dataset_folder import (
@@ -28,6 +28,7 @@ from prism_mri.preprocessing.dataset_folder import (
     check_out,
     check_settings,
     draw_held_out,
+    list_problems,
 )
 from prism_mri.preprocessing.manifest import PreparedImageEntry, PreparedManifest, Split
 from prism_mri.preprocessing.orient import orient_brain
@@ -78,6 +79,7 @@ def prepare_site(
     *,
     site: str,
     contract: PreprocessingContract,
+    layout: Layout = "files",
     brain_mask: str | None = None,
     labels: str | None = None,
     validation_fraction: float = 0.1,
@@ -90,10 +92,11 @@ def prepare_site(
     The dataset is built in a temporary folder beside ``out`` and renamed at the end: all or none.
 
     Args:
-        inputs: NIfTI files, folders, BIDS datasets.
+        inputs: NIfTI files, folders, BIDS datasets; one folder of IXI or ADNI.
         out: folder to make.
-        site: lower-case name of the site.
+        site: lower-case name of the site; of IXI, which is taken.
         contract: modality, grid, intensity, smallest slice.
+        layout: how the inputs lie.
         brain_mask: mask file, or pattern with ``{dir}``, ``{stem}``, ``{sub}``, ``{ses}``; None for
             images that are stripped already.
         labels: pattern of tissue labels on each image's grid, 1 CSF, 2 GM, 3 WM; they serve
@@ -113,7 +116,7 @@ def prepare_site(
     """
     check_settings(site, validation_fraction)
     check_prepared_out(out, overwrite=overwrite)
-    images = find_raw_images(inputs, contract.modality)
+    images = find_raw_images(inputs, contract.modality, layout=layout, site=site)
     for pattern in (brain_mask, labels):
         if pattern is not None:
             resolve_mask_path(pattern, images[0])
@@ -147,20 +150,31 @@ def check_prepared_out(out: Path, *, overwrite: bool) -> None:
     check_out(out, kind=kind, ours=ours, overwrite=overwrite)
 
 
-def find_raw_images(inputs: Sequence[Path], modality: str) -> list[ImageRef]:
+def find_raw_images(
+    inputs: Sequence[Path], modality: str, *, layout: Layout, site: str
+) -> list[ImageRef]:
     """Find images that are not prepared yet, and check that their names tell them apart.
 
+    Args:
+        inputs: files and folders.
+        modality: BIDS suffix.
+        layout: how they lie.
+        site: which site of IXI is wanted.
+
+    Returns:
+        The images in a stable order.
+
     Raises:
-        InputError: an input is missing or prepared already, nothing is found, or two images name
-            the same subject and session.
+        InputError: an input is missing, prepared already or not of the layout, nothing is found, or
+            two images name the same subject and session.
     """
     prepared = [str(path) for path in inputs if (path / PREPARED_MANIFEST).is_file()]
     if prepared:
         # Preparing it again would resample it twice.
         raise InputError(f"{', '.join(prepared)} is prepared already; give the original images")
-    images = find_images(inputs, modality, choosable=True)
+    images = find_layout_images(inputs, modality, layout=layout, site=site)
     _check_names_differ(images, modality)
-    if not all(image.is_bids for image in images):
+    if layout == "files" and not all(image.is_bids for image in images):
         logger.warning(
             "files without BIDS names are counted as one person each: use sub-<label> names where"
             " a person has several scans"
@@ -295,7 +309,7 @@ def _write_images(
             if progress is not None:
                 progress(number, len(images))
     if problems:
-        raise InputError("\n".join(problems))
+        raise InputError(list_problems(problems, len(images)))
     return entries
 
 
