@@ -5,7 +5,7 @@ from jaxtyping import UInt8
 
 from prism_mri.errors import ImageError
 
-Labels = UInt8[np.ndarray, "*shape"]
+Labels = UInt8[np.ndarray, "..."]
 
 
 def compute_dice(labels: Labels, truth: Labels, tissue: int) -> float:

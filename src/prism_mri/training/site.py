@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float32
 from torch import nn
 
 import prism_mri
@@ -26,9 +27,8 @@ from prism_mri.models.style import compute_style_prior, encode_volume_style, sel
 from prism_mri.networks.registry import AnyStyleEncoder
 from prism_mri.preprocessing.conform import brain_box
 from prism_mri.training.loop import CHECKPOINT_NAME, CONFIG_NAME, LoopSettings, Outcome
-from prism_mri.types import MaskStack, SliceStack
 
-StyleSlices = tuple[SliceStack, MaskStack]
+StyleSlices = tuple[Float32[np.ndarray, "_K _H _W"], Bool[np.ndarray, "_K _H _W"]]
 """Slices ``(K, H, W)`` of one image, at most 16, in the box of its brain, and their masks."""
 
 

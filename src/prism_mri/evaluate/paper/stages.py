@@ -96,7 +96,10 @@ class Bench:
             return rows
 
         return self.workspace.remember(
-            "similarity", [self._versions, identity, seed], list[SimilarityRow], compute
+            "similarity",
+            [self._versions, identity, seed],
+            list[SimilarityRow],
+            compute,
         )
 
     def score_recall(self) -> list[RecallRow]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -55,17 +55,21 @@ class Workspace:
         write_whole(path, stream.getvalue(), overwrite=True)
 
     def remember(
-        self, name: str, depends_on: object, kind: type[ResultT], compute: Callable[[], ResultT]
+        self,
+        name: str,
+        depends_on: object,
+        kind: Any,
+        compute: Callable[[], ResultT],
     ) -> ResultT:
         """Return a result that was computed before from the same, or compute and keep it.
 
         Args:
             name: of the result.
             depends_on: JSON-able; with the data, everything that fixes the result.
-            kind: its type, which pydantic can read back.
+            kind: type of the result, which pydantic can read back.
             compute: computes it.
         """
-        adapter = TypeAdapter(kind)
+        adapter: TypeAdapter[ResultT] = TypeAdapter(kind)
         path = self.folder / "tables" / f"{name}-{digest([self.data, depends_on])}.json"
         if path.exists():
             return adapter.validate_json(path.read_bytes())
