@@ -1,4 +1,4 @@
-"""The probe set: an anatomy encoder that has left the shipped anatomy is refused by what it does."""
+"""The probe set: an encoder that has left the shipped anatomy is refused by what it does."""
 
 import copy
 import math
