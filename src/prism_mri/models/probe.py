@@ -36,7 +36,7 @@ MIN_FREE: Final = 0.95
 at most 0.61; bfloat16 0.9993, two channels swapped at most 0.49 (which moves no tissue).
 """
 MIN_REDRAW_PSNR_DB: Final = 40.0
-"""Tuned with an anchor at least 47 dB, without at most 30; bfloat16 66, swapped channels at most 25.
+"""Tuned with an anchor at least 47 dB, without at most 30; bfloat16 66, swapped channels 25.
 
 40 dB are an error of 0.01 of the prepared scale, a quarter of what harmonization itself is away
 from a noise-free truth (28 dB).
