@@ -24,7 +24,7 @@ MAX_FRACTIONS: Final = 0.03
 
 Measured on the shipped translator, as for the other limits: encoders tuned for 150 steps at four
 simulated sites, two seeds each (``tools/tune_anatomy.py``), have at most 0.009 with an anchor and
-at least 0.16 without; weights rounded to bfloat16 0.001, two tissues swapped 0.33, fresh weights
+at least 0.16 without; weights or arithmetic in bfloat16 0.002, two tissues swapped 0.33, fresh weights
 0.41.
 """
 MIN_DICE: Final = 0.95
@@ -33,7 +33,7 @@ bfloat16 0.997, swapped tissues 0.
 """
 MIN_FREE: Final = 0.95
 """Correlation of each free channel: tuned with an anchor at least 0.994, the worst channel without
-at most 0.61; bfloat16 0.9993, two channels swapped at most 0.49 (which moves no tissue).
+at most 0.61; bfloat16 0.999, two channels swapped at most 0.49 (which moves no tissue).
 """
 MIN_REDRAW_PSNR_DB: Final = 40.0
 """Tuned with an anchor at least 47 dB, without at most 30; bfloat16 66, swapped channels 25.
