@@ -22,10 +22,10 @@ from prism_mri.types import AnatomyBatch, ImageBatch, MaskBatch
 MAX_FRACTIONS: Final = 0.03
 """Mean absolute difference of tissue fractions: above it an encoder is refused.
 
-Measured on the shipped translator, as for the other limits: encoders tuned for 150 steps at four
-simulated sites, two seeds each (``tools/tune_anatomy.py``), have at most 0.009 with an anchor and
-at least 0.16 without; weights or arithmetic in bfloat16 0.002, two tissues swapped 0.33, fresh weights
-0.41.
+Measured on the shipped translator, as for the other limits: encoders tuned for up to 150 steps at
+four simulated sites, two seeds each (``tools/tune_anatomy.py``), have at most 0.009 with an anchor
+and at least 0.16 without; weights or arithmetic in bfloat16 give 0.002, two tissues swapped 0.33,
+fresh weights 0.41.
 """
 MIN_DICE: Final = 0.95
 """Dice of each tissue: tuned with an anchor at least 0.973, the worst tissue without at most 0.75;
