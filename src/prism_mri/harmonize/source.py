@@ -9,7 +9,7 @@ from prism_mri.card import SiteCard, check_compatible
 from prism_mri.config import Modality, PreprocessingContract
 from prism_mri.errors import CompatibilityError
 from prism_mri.models.site_model import RecipeName, find_anatomy_encoder, read_model
-from prism_mri.models.translator import Translator
+from prism_mri.models.translator import Translator, compute_digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,14 +18,18 @@ class SourceAnatomy:
 
     Attributes:
         encoder: in evaluation mode.
-        digest: SHA-256 of its tensors.
-        recipe: "anchored" for the translator's, "paper" for a site's own.
+        digest: SHA-256 that names the anatomy space: of the translator's encoder for "anchored",
+            of the site's own for "paper".
+        encoder_digest: SHA-256 of the encoder's tensors, another where a site tuned the
+            translator's.
+        recipe: "anchored" for the translator's anatomy, "paper" for a site's own.
         contract: how images must be prepared for a site's own; None for the translator's, which
             takes them as the card says.
     """
 
     encoder: nn.Module
     digest: str
+    encoder_digest: str
     recipe: RecipeName
     contract: PreprocessingContract | None = None
 
@@ -35,14 +39,17 @@ def read_source_anatomy(model: Path | None, translator: Translator) -> SourceAna
 
     Raises:
         InputError: the folder holds no trained model, or a damaged one.
-        CompatibilityError: the model is of another translator.
+        CompatibilityError: the model is of another translator, or its own encoder has left the
+            translator's anatomy space.
     """
+    digest = translator.digest
     if model is None:
-        return SourceAnatomy(translator.networks.anatomy_encoder, translator.digest, "anchored")
+        return SourceAnatomy(translator.networks.anatomy_encoder, digest, digest, "anchored")
     description, tensors = read_model(model)
     encoder = find_anatomy_encoder(description, tensors, translator, model)
     own = description.contract if description.recipe == "paper" else None
-    return SourceAnatomy(encoder, description.anatomy_digest, description.recipe, own)
+    used = compute_digest(encoder.state_dict())
+    return SourceAnatomy(encoder, description.anatomy_digest, used, description.recipe, own)
 
 
 def check_source(

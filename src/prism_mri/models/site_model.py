@@ -20,6 +20,7 @@ from prism_mri.config import (
 from prism_mri.errors import CompatibilityError, InputError
 from prism_mri.files import write_whole
 from prism_mri.models.guarantee import PrivacyGuarantee
+from prism_mri.models.probe import check_anatomy
 from prism_mri.models.translator import Translator, compute_digest
 from prism_mri.networks.registry import (
     AnatomyEncoderSpec,
@@ -39,7 +40,8 @@ DESCRIPTION_NAME = "model.json"
 WEIGHTS_NAME = "best.safetensors"
 
 ANATOMY_PREFIX = "anatomy_encoder."
-"""How the names begin of the tensors that a model of recipe ``paper`` holds and no card does."""
+"""How the names begin of the site's own anatomy encoder: in every model of recipe ``paper``, in one
+of recipe ``anchored`` where the site tuned it, in no card."""
 
 STYLE_PRIOR_PREFIX = "style_prior."
 """``style_prior.mean`` and ``.std``: the site's styles as its own style encoder reads them."""
@@ -80,7 +82,8 @@ class ModelNetworks(FrozenModel):
     anatomy_digest: Sha256
     """Digest of the anatomy encoder that the decoder was trained with.
 
-    The translator's for recipe ``anchored``, the site's own for ``paper``.
+    The translator's for recipe ``anchored``, which names the anatomy space also where a site tuned
+    its encoder; the site's own for ``paper``.
     """
     kind: CardKind = "full"
     """What is the site's own; always ``full`` for recipe ``paper``."""
@@ -146,7 +149,7 @@ def write_model(
         description: what the model is.
         tensors: ``style_encoder.*``, ``decoder.*``, ``style_prior.mean`` and ``style_prior.std``;
             of recipe ``paper`` also ``anatomy_encoder.*``, of ``anchored`` ``base_style.mean``
-            and ``base_style.std``.
+            and ``base_style.std``, and ``anatomy_encoder.*`` where the site tuned it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -182,11 +185,12 @@ def read_anatomy_encoder(folder: Path, translator: Translator) -> nn.Module:
 
     Args:
         folder: the model.
-        translator: whose anatomy encoder a model of recipe ``anchored`` must have kept.
+        translator: whose anatomy a model of recipe ``anchored`` must speak of.
 
     Raises:
         InputError: the folder holds no trained model, or a damaged one.
-        CompatibilityError: the model is of recipe ``anchored`` and of another translator.
+        CompatibilityError: the model is of recipe ``anchored`` and of another translator, or brings
+            an encoder of its own that has left the translator's anatomy space.
     """
     return find_anatomy_encoder(*read_model(folder), translator, folder)
 
@@ -202,7 +206,7 @@ def find_anatomy_encoder(
     Args:
         description: the model's.
         tensors: the model's.
-        translator: whose anatomy encoder a model of recipe ``anchored`` must have kept.
+        translator: whose anatomy a model of recipe ``anchored`` must speak of.
         folder: where it was read from, for messages.
     """
     if description.recipe == "anchored":
@@ -210,13 +214,28 @@ def find_anatomy_encoder(
             raise CompatibilityError(
                 f"{folder} was trained on another translator than this version ships: train again"
             )
-        return translator.networks.anatomy_encoder
-    own = _select(tensors, ANATOMY_PREFIX)
-    if compute_digest(own) != description.anatomy_digest:
+        if not has_own_anatomy(tensors):
+            return translator.networks.anatomy_encoder
+        # The digest names the anatomy space. Only the probe says that the encoder lies in it.
+        own = _build_own(description, tensors, folder)
+        check_anatomy(own, translator, str(folder / WEIGHTS_NAME))
+        return own
+    if compute_digest(_select(tensors, ANATOMY_PREFIX)) != description.anatomy_digest:
         raise InputError(
             f"{folder / WEIGHTS_NAME} does not hold the anatomy encoder that {DESCRIPTION_NAME} "
             "names: train again"
         )
+    return _build_own(description, tensors, folder)
+
+
+def has_own_anatomy(tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Return whether a model brings an anatomy encoder of its own."""
+    return any(name.startswith(ANATOMY_PREFIX) for name in tensors)
+
+
+def _build_own(
+    description: ModelDescription, tensors: Mapping[str, torch.Tensor], folder: Path
+) -> nn.Module:
     # Fresh weights are drawn before they are replaced: the caller's random state must not move.
     with torch.random.fork_rng(devices=[]):
         network: nn.Module = build_anatomy_encoder(description.anatomy_encoder)
