@@ -6,7 +6,7 @@ None needs to know the truth, and none asks for equal contrast.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int32, UInt8
 from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
@@ -23,6 +23,7 @@ _RING = 0.85
 """Share of an island's surroundings that must be ordinary white matter."""
 _SMALLEST, _LARGEST = 6, 400
 _LEAST_ISLANDS = 3
+_QUIET = 0.7
 _CORRELATION_SIGMA = 4.0
 _STRONG = 0.5
 """Of the brain's own spread: windows that vary less say nothing of structure."""
@@ -36,12 +37,18 @@ class Islands:
     """Spots in white matter that are not like it, in a source: lesions, vessels, perivascular gaps.
 
     Attributes:
-        spots: (K, H, W) which voxels.
+        parts: (K, H, W) the number of each voxel's spot, 0 outside all.
         count: how many spots.
     """
 
-    spots: Mask
+    parts: Int32[np.ndarray, "_K _H _W"]
     count: int
+
+    @property
+    def spots(self) -> Mask:
+        """Return which voxels (K, H, W) lie in a spot."""
+        inside: Mask = self.parts > 0
+        return inside
 
 
 def compute_gradient_ssim(image: Slices, source: Slices, mask: Mask) -> float:
@@ -115,20 +122,23 @@ def compute_shift(image: Slices, source: Slices, mask: Mask) -> float:
 def find_islands(source: Slices, labels: Labels, mask: Mask) -> Islands:
     """Find small spots in a source that ordinary white matter surrounds.
 
+    The source is smoothed a little first, so that a spot is more than its noise.
+
     Args:
         source: (K, H, W) image.
         labels: (K, H, W) tissues, 2 GM and 3 WM.
         mask: (K, H, W) brain.
     """
     grey, white = (_take_median(source, labels, tissue) for tissue in (_GM, _WM))
-    spots = np.zeros_like(mask)
+    found = np.zeros(mask.shape, np.int32)
     if not abs(grey - white) > 0:
-        return Islands(spots, 0)
-    odd = mask & (np.abs(source - white) > _ODD * abs(grey - white))
+        return Islands(found, 0)
+    smooth = ndimage.gaussian_filter(source, (0, _QUIET, _QUIET))
+    odd = mask & (np.abs(smooth - white) > _ODD * abs(grey - white))
     plain = mask & ~odd
     parts, _count = ndimage.label(odd, structure=np.pad(_CROSS, ((1, 1), (0, 0), (0, 0))))
     sizes = np.bincount(parts.ravel())
-    chosen = 0
+    count = 0
     for index, where in enumerate(ndimage.find_objects(parts), start=1):
         if not _SMALLEST <= sizes[index] <= _LARGEST:
             continue
@@ -136,9 +146,9 @@ def find_islands(source: Slices, labels: Labels, mask: Mask) -> Islands:
         spot = parts[box] == index
         ring = ndimage.binary_dilation(spot, _CROSS, iterations=2) & ~spot
         if plain[box][ring].mean() >= _RING:
-            spots[box] |= spot
-            chosen += 1
-    return Islands(spots, chosen)
+            count += 1
+            found[box][spot] = count
+    return Islands(found, count)
 
 
 def compute_island_contrast(
@@ -165,7 +175,8 @@ def compute_island_contrast(
         grey, white = (_take_median(part, labels, tissue) for tissue in (_GM, _WM))
         if not abs(grey - white) > 1e-6:
             return None if part is source else 0.0
-        told.append((part[islands.spots] - white) / (grey - white))
+        means = ndimage.mean(part, islands.parts, range(1, islands.count + 1))
+        told.append((np.asarray(means) - white) / (grey - white))
     kept, had = told
     return float((kept * had).sum() / np.square(had).sum())
 

@@ -1,6 +1,8 @@
 """Biology: tissue volumes before and after, effects of a covariate on them, and ComBat."""
 
+import contextlib
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from prism_mri.evaluate.results import Interval
 
 COMBAT = "combat"
 _COUNT = len(TISSUES)
-_LEAST_PEOPLE = 4
+_LEAST_PEOPLE = 5
 
 Shares = Float64[np.ndarray, "people 3"]
 
@@ -80,7 +82,8 @@ def apply_combat(shares: Shares, sites: Sequence[str]) -> Shares:
     if min(sites.count(site) for site in set(sites)) < 2:
         return shares
     batches = pd.DataFrame({"site": list(sites)})
-    harmonized: Shares = neuroCombat(shares.T, batches, "site")["data"].T
+    with contextlib.redirect_stdout(io.StringIO()):  # it tells its steps there
+        harmonized: Shares = neuroCombat(shares.T, batches, "site")["data"].T
     return harmonized
 
 
@@ -151,7 +154,7 @@ def measure_effects(volumes: Volumes, covariate: Mapping[str, str], seed: int) -
     """Return the effect of a covariate on tissue shares, at every site, after every method.
 
     A covariate of numbers gives Pearson's correlation, one of two words Cohen's d between the two,
-    in alphabetical order. A site where fewer than four people have a value, or all have the same,
+    in alphabetical order. A site where fewer than five people have a value, or all have the same,
     is left out.
 
     Args:
@@ -203,7 +206,7 @@ def estimate_correlation(
     x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
     below = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
     usable = below > 0
-    resampled = (x * y).sum(axis=1)[usable] / below[usable]
+    resampled = np.clip((x * y).sum(axis=1)[usable] / below[usable], -1, 1)
     low, high = np.percentile(resampled, (2.5, 97.5))
     estimate = float(np.corrcoef(values, covariate)[0, 1]) if np.ptp(values) > 0 else 0.0
     return Interval(estimate=estimate, low=float(low), high=float(high))

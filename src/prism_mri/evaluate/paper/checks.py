@@ -35,7 +35,7 @@ from prism_mri.types import LabelStack, MaskStack, SliceStack
 MOST_OUT_OF_ORDER: Final = 0.2
 LEAST_SHARPNESS: Final = 0.75
 MOST_LOST: Final = 0.05
-LEAST_ISLANDS: Final = 0.6
+LEAST_ISLANDS: Final = 0.5
 MOST_SHIFT: Final = 0.5
 LEAST_DICE: Final = -0.01
 

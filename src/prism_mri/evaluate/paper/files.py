@@ -48,7 +48,9 @@ def write_paper_results(
         InputError: results stand there already, or the folder cannot be written.
     """
     check_results_folder(folder, overwrite=overwrite)
-    files = {f"{name}.tsv": _flatten_rows(getattr(results, name)) for name in _TABLES}
+    files = {
+        f"{name}.tsv": _flatten_rows(rows) for name in _TABLES if (rows := getattr(results, name))
+    }
     schema = PaperResults.model_json_schema()
     files |= {
         TABLE_NAME: format_paper(results).encode(),

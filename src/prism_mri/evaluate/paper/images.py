@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float32
 
 from prism_mri.data.prepared import PreparedDataset, PreparedImage
 from prism_mri.errors import InputError
@@ -12,6 +13,8 @@ from prism_mri.types import LabelStack, MaskStack, SliceStack
 
 Part = Literal["train", "test"]
 Spacing = tuple[float, float, float]
+ChosenStack = Float32[np.ndarray, "N H W"]
+"""Some of the K slices of a volume."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +61,7 @@ class SiteImage:
         labels = self.prepared.load_labels()
         return None if labels is None else np.ascontiguousarray(labels[list(self.chosen)])
 
-    def choose(self, slices: SliceStack) -> SliceStack:
+    def choose(self, slices: SliceStack) -> ChosenStack:
         """Return the chosen ones of all kept slices."""
         return np.ascontiguousarray(slices[list(self.chosen)])
 

@@ -5,7 +5,7 @@ A new one inherits from `HarmonizationMethod`, and goes into the list that `eval
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from torch import nn
@@ -84,6 +84,7 @@ class Prism(HarmonizationMethod):
         return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
 
+@runtime_checkable
 class FittedMap(Protocol):
     """What `prism_mri.baselines` fit to a site's images."""
 

@@ -19,10 +19,12 @@ from prism_mri.evaluate.paper.results import (
     Spread,
     TrainedOn,
 )
+from prism_mri.evaluate.paper.settle import settle_normalization
 from prism_mri.evaluate.paper.workspace import Workspace
 
 NETWORKS: tuple[Network, ...] = ("resnet50", "efficientnet-b2")
 _LEARNING_RATE = 1e-3
+_SETTLING = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +190,8 @@ def train_classifier(
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         generator = torch.Generator().manual_seed(seed)
         images, labels = torch.from_numpy(train.images), torch.from_numpy(train.sites)
+        model.register_buffer("level", images.mean())
+        model.register_buffer("spread", images.std().clamp(min=1e-6))
         rarity = 1.0 / torch.bincount(labels, minlength=classes).clamp(min=1)[labels].double()
         optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -197,19 +201,26 @@ def train_classifier(
             chosen = torch.multinomial(
                 rarity, settings.batch, replacement=True, generator=generator
             )
-            loss = functional.cross_entropy(model(images[chosen]), labels[chosen])
+            loss = functional.cross_entropy(_ask(model, images[chosen]), labels[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-    return model.eval()
+        settle_normalization(model, (_ask(model, part) for part in images.split(_SETTLING)))
+    return model
 
 
 @torch.no_grad()
 def classify(model: nn.Module, images: Float32[np.ndarray, "N 1 S S"]) -> list[int]:
     """Return the site that a network names for every slice."""
     parts = torch.from_numpy(images).split(32)
-    return [int(site) for part in parts for site in model(part).argmax(dim=1)]
+    return [int(site) for part in parts for site in _ask(model, part).argmax(dim=1)]
+
+
+def _ask(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return logits; images are brought to the level and spread of the training ones first."""
+    logits: torch.Tensor = model((images - model.level) / model.spread)  # type: ignore[operator]
+    return logits
 
 
 def _list_truth(sites: Sites) -> list[int]:

@@ -47,9 +47,9 @@ class PaperSettings(FrozenModel):
     slices: Annotated[int, Field(ge=1, le=200)] = 8
     """Slices of an image that networks and distances look at, evenly spread over the brain."""
     classifier_steps: Annotated[int, Field(ge=1)] = 60
-    classifier_size: Annotated[int, Field(ge=32, le=1024)] = 128
+    classifier_size: Annotated[int, Field(ge=32, le=1024)] = 96
     """Slices are averaged to so many pixels a side before a classifier sees them."""
-    segmenter_steps: Annotated[int, Field(ge=1)] = 150
+    segmenter_steps: Annotated[int, Field(ge=1)] = 300
     batch: Annotated[int, Field(ge=1)] = 16
     retrained: tuple[str, ...] = ("prism",)
     """Methods whose harmonized training images new networks are trained on."""

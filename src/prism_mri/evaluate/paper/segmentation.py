@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 from torch import nn
 from torch.nn import functional
 
@@ -21,6 +21,7 @@ from prism_mri.evaluate.paper.results import (
     PaperSettings,
     SegmentationRow,
 )
+from prism_mri.evaluate.paper.settle import settle_normalization
 from prism_mri.evaluate.paper.workspace import Workspace
 from prism_mri.metrics.overlap import compute_dice, compute_iou
 from prism_mri.types import LabelStack, MaskStack, SliceStack
@@ -28,11 +29,16 @@ from prism_mri.types import LabelStack, MaskStack, SliceStack
 _LEARNING_RATE = 3e-3
 _CROP = 96
 _BATCH = 8
+_SETTLING = 16
 _CHANNELS = (16, 32, 64, 128)
 
 Tested = dict[str, list[float]]
 """By person: Dice of CSF, GM, WM; IoU of the three; their shares of the brain, found and true."""
 
+LabelledImage = tuple[
+    Float32[np.ndarray, "_N _H _W"], Bool[np.ndarray, "_N _H _W"], UInt8[np.ndarray, "_N _H _W"]
+]
+"""Slices of one image, their brain, their tissues."""
 Overlaps = dict[str, list[list[float]]]
 """By person, the same for every run."""
 
@@ -166,9 +172,7 @@ def score_segmentation(
     return rows, _compare_methods(forward, sites, methods, settings), forward
 
 
-def train_segmenter(
-    images: Sequence[tuple[SliceStack, MaskStack, LabelStack]], *, steps: int, seed: int
-) -> nn.Module:
+def train_segmenter(images: Sequence[LabelledImage], *, steps: int, seed: int) -> nn.Module:
     """Train a U-Net to name tissues in windows of 96 pixels.
 
     Args:
@@ -194,20 +198,26 @@ def train_segmenter(
             out_channels=1 + len(TISSUES),
             channels=_CHANNELS,
             strides=(2,) * (len(_CHANNELS) - 1),
-            num_res_units=1,
+            norm="batch",
         )
+        brain = np.concatenate([slices[mask] for slices, mask, _ in images])
+        network.register_buffer("level", torch.tensor(float(brain.mean())))
+        network.register_buffer("spread", torch.tensor(float(brain.std()) or 1.0))
         loss_of = DiceCELoss(to_onehot_y=True, softmax=True)
         optimizer = torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps)
         generator = np.random.default_rng(seed)
         for _ in range(steps):
             values, labels = _draw_batch(images, generator)
-            loss = loss_of(network(values), labels)
+            loss = loss_of(_ask(network, values), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-    return network.eval()
+        settle_normalization(
+            network, (_ask(network, _draw_batch(images, generator)[0]) for _ in range(_SETTLING))
+        )
+    return network
 
 
 @torch.no_grad()
@@ -218,13 +228,20 @@ def segment(network: nn.Module, slices: SliceStack, mask: MaskStack) -> LabelSta
     padded = functional.pad(
         torch.from_numpy(slices)[:, None], (0, -width % multiple, 0, -height % multiple)
     )
-    logits = torch.cat([network(part) for part in padded.split(8)])[..., :height, :width]
+    logits = torch.cat([_ask(network, part) for part in padded.split(8)])[..., :height, :width]
     tissues = logits[:, 1:].argmax(dim=1).numpy() + 1
     return np.where(mask, tissues, 0).astype(np.uint8)
 
 
+def _ask(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return logits; images are brought to the level and spread of the training brains first."""
+    scaled = (images - network.level) / network.spread  # type: ignore[operator]
+    logits: torch.Tensor = network(scaled)
+    return logits
+
+
 def _draw_batch(
-    images: Sequence[tuple[SliceStack, MaskStack, LabelStack]], generator: np.random.Generator
+    images: Sequence[LabelledImage], generator: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cut windows around random voxels of the brain."""
     values = np.zeros((_BATCH, 1, _CROP, _CROP), np.float32)

@@ -167,7 +167,7 @@ def _format_dice(results: PaperResults, labels: dict[str, str]) -> str:
             format_interval(one.difference, digits=3),
         ]
         for one in results.dice_changes
-        if one.tissue == "mean"
+        if one.tissue == "mean" and (one.site == "mean" or one.method == "prism")
     ]
     head = ["source", "network", "images", *TISSUES, "paper"]
     return "\n\n".join(
