@@ -165,7 +165,7 @@ def plot_styles(
     columns = min(len(cards), 3)
     rows = -(-len(cards) // columns)
     figure = Figure(
-        figsize=(3.5 * columns, 3.3 * rows + 0.4), layout="constrained", facecolor="white"
+        figsize=(max(3.5 * columns, 6.4), 3.3 * rows + 0.4), layout="constrained", facecolor="white"
     )
     grid = figure.subplots(rows, columns, squeeze=False)
     for axis in grid.flat[len(cards) :]:
@@ -189,16 +189,14 @@ def plot_styles(
         list(handles.values()),
         list(handles),
         loc="outside lower center",
-        ncols=min(len(handles), 4),
+        ncols=min(len(handles), 3 if columns == 1 else 4),
         frameon=False,
         fontsize=8,
     )
     return encode_figure(figure)
 
 
-def _plot_card(
-    axis: Axes, points: list[StylePoint], colors: Mapping[str, str], own: str
-) -> None:
+def _plot_card(axis: Axes, points: list[StylePoint], colors: Mapping[str, str], own: str) -> None:
     after = {(point.person, point.source): point for point in points if point.stage == "after"}
     for point in points:
         color = colors[point.source]

@@ -1,8 +1,11 @@
-"""Charts of an evaluation of sites: points with their intervals, each a PNG in a data URI."""
+"""Charts of an evaluation of sites: points with their intervals, each a PNG in a data URI.
+
+Names of sites may hold a dollar; it stands for itself, not for mathematics.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -13,7 +16,6 @@ from prism_mri.evaluate.paper.results import (
     Network,
     PaperResults,
     RecallRow,
-    SegmentationRow,
     Spread,
     TrainedOn,
 )
@@ -25,8 +27,6 @@ from prism_mri.report.tables import BEFORE, PRISM, label_methods, list_sources
 QUANTILE: Final = "quantile"
 _GRID: Final = "#e3e6ea"
 _WIDTH: Final = 8.6
-_PLAIN: Final = {"text.parse_math": False}
-"""Names of sites may hold a dollar; it stands for itself."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,14 @@ _OTHER: Final = Look("#8a93a0", "v")
 _CEILING: Final = Look("#000000", "|")
 _RETRAINED: Final = Look("#9c4dcc", "^")
 
+Role = Literal["target on source", "source on itself", "source on target"]
 Point = tuple[float, float | None, float | None]
 """Estimate, lower and upper end of its bar."""
 Series = tuple[str, Look, list[Point | None]]
 """Name, look, and a point or nothing for every line of the chart."""
 
 
-@matplotlib.rc_context(_PLAIN)
+@matplotlib.rc_context({"text.parse_math": False})
 def plot_distances(results: PaperResults) -> str:
     """Draw the intensity distance of every source after every method.
 
@@ -90,7 +91,7 @@ def plot_distances(results: PaperResults) -> str:
     return encode_figure(figure)
 
 
-@matplotlib.rc_context(_PLAIN)
+@matplotlib.rc_context({"text.parse_math": False})
 def plot_recall(results: PaperResults) -> str:
     """Draw how often each site is told right, before and after, with the controls.
 
@@ -133,7 +134,7 @@ def plot_recall(results: PaperResults) -> str:
     return encode_figure(figure)
 
 
-@matplotlib.rc_context(_PLAIN)
+@matplotlib.rc_context({"text.parse_math": False})
 def plot_dice(results: PaperResults) -> str:
     """Draw Dice of every source's images under the target's network, and the ceiling.
 
@@ -147,7 +148,7 @@ def plot_dice(results: PaperResults) -> str:
     figure, grid = _start_figure(1, len(TISSUES), 1.3 + 0.45 * len(sources))
     found = {(r.role, r.site, r.method, r.tissue): r for r in results.segmentation}
 
-    wanted: tuple[tuple[str, Look, str, str], ...] = (
+    wanted: tuple[tuple[str, Look, Role, str], ...] = (
         ("not harmonized", _METHOD_LOOKS[BEFORE], "target on source", BEFORE),
         ("quantile matching", _METHOD_LOOKS[QUANTILE], "target on source", QUANTILE),
         ("PRISM", _METHOD_LOOKS[PRISM], "target on source", PRISM),
@@ -156,10 +157,7 @@ def plot_dice(results: PaperResults) -> str:
     for axis, tissue in zip(grid, TISSUES, strict=True):
         series: list[Series] = []
         for name, look, role, method in wanted:
-            rows: list[SegmentationRow | None] = [
-                found.get((role, site, method, tissue))  # type: ignore[call-overload]
-                for site in sources
-            ]
+            rows = [found.get((role, site, method, tissue)) for site in sources]
             points = [None if row is None else _read_interval(row.dice) for row in rows]
             series.append((name, look, points))
         _draw_series(axis, series)

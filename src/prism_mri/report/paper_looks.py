@@ -93,7 +93,11 @@ def build_check_tables(results: PaperResults) -> list[Table]:
     )
     parts = (
         ("harm", "Looks for harm, PRISM", [r for r in results.checks if r.method == PRISM]),
-        ("harm-others", "Looks for harm, others", [r for r in results.checks if r.method != PRISM]),
+        (
+            "harm-others",
+            "Looks for harm, other methods",
+            [r for r in results.checks if r.method != PRISM],
+        ),
     )
     head = ("site", "method", "look", "people", "value", "result", "limit")
     return [
@@ -240,7 +244,7 @@ def _show_check(row: CheckRow, labels: Mapping[str, str]) -> tuple[Cell, ...]:
         show_count(row.people),
         show_interval(row.value, signed=row.check in _SIGNED),
         _RESULTS[row.result],
-        Cell(row.limit, mark="long-words"),
+        Cell(row.limit, mark="rule"),
     )
 
 

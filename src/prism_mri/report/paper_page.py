@@ -18,6 +18,7 @@ from prism_mri.report.paper_looks import (
     list_limits,
 )
 from prism_mri.report.paper_tables import (
+    LABELS,
     build_dice_tables,
     build_recall_table,
     build_similarity_tables,
@@ -85,7 +86,7 @@ def render(results: PaperResults, panels: Mapping[str, Slice]) -> str:
         overall=overall,
         by_site=by_site,
         summary=build_summary(results),
-        other_verdicts=build_verdict_table(results),
+        all_verdicts=build_verdict_table(results),
         rules=RULES,
         limits=list_limits(results.checks),
         cautions=list_cautions(results),
@@ -105,9 +106,7 @@ def _list_sections(results: PaperResults, panels: Mapping[str, Slice]) -> list[S
             "Table 2: which site is it?",
             (*_chart_recall(results), *build_recall_table(results)),
         ),
-        Section(
-            "table3", "Table 3: tissues", (*_chart_dice(results), *build_dice_tables(results))
-        ),
+        Section("table3", "Table 3: tissues", (*_chart_dice(results), *build_dice_tables(results))),
         Section(
             "distance",
             "Distances to the target",
@@ -178,7 +177,7 @@ def _list_settings(results: PaperResults) -> list[tuple[str, str]]:
     settings, contract = results.settings, results.contract
     return [
         ("target", results.target),
-        ("tissue labels", results.labels),
+        ("tissue labels", LABELS[results.labels]),
         ("modality", contract.modality),
         ("conform grid", f"{contract.shape[0]} × {contract.shape[1]}, {contract.spacing_mm} mm"),
         (

@@ -1,14 +1,16 @@
 """The paper's three tables, with the published numbers beside ours."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from prism_mri.evaluate.paper.results import (
     TISSUES,
     DiceChange,
+    LabelSource,
     Network,
     PaperResults,
     RecallRow,
+    Region,
     SegmentationRow,
     SimilarityRow,
     TrainedOn,
@@ -39,16 +41,31 @@ NETWORKS: Final[dict[Network, str]] = {
     "efficientnet-b2": "EfficientNet-B2",
 }
 TRAINED_ON: Final[dict[TrainedOn, str]] = {
-    "original": "original images",
-    "harmonized": "images harmonized the same way",
-    "shuffled": "original images, site names shuffled",
+    "original": "originals",
+    "harmonized": "harmonized alike",
+    "shuffled": "originals, shuffled",
 }
 ROLES: Final = {
     "target on source": "target's network, source's images",
     "source on itself": "source's own network (ceiling)",
     "source on target": "source's network, target's images (reverse)",
 }
+LABELS: Final[dict[LabelSource, str]] = {
+    "given": "those that came with the data",
+    "fast": "FSL FAST's",
+    "anatomy-encoder": "PRISM's own anatomy encoder's, which favours PRISM",
+}
 INTERVAL: Final = "The smaller line is the 95 % bootstrap interval over people."
+_REGIONS: Final[dict[Region, str]] = {"whole": "whole slice", "brain": "brain"}
+_METRICS: Final = {"SSIM": ("ssim", 4), "PSNR (dB)": ("psnr_db", 1), "MSE": ("mse", 4)}
+_RECONSTRUCTION: Final = (
+    "How well a site's own networks give back its own test images: it shows that a card can draw"
+    " its site, and says nothing of harmonization."
+)
+_PRESERVATION: Final = (
+    "How alike test images and what a method made of them are. High is not simply good: doing"
+    " nothing scores 1 (so that row is left out); it tells how much was changed."
+)
 _PAPER_SITES: Final = {"guys", "hh", "adni"}
 _PUBLISHED: Final = (
     " “paper” is what Galada et al. 2024 print for a site of that name, from their people and"
@@ -59,57 +76,32 @@ _PUBLISHED: Final = (
 def build_similarity_tables(results: PaperResults) -> list[Table]:
     """Return Table 1: images drawn again at home, and likeness to the source."""
     labels = label_methods(results)
-    drawn = [row for row in results.similarity if row.kind == "reconstruction"]
-    kept = [
-        row for row in results.similarity if row.kind == "preservation" and row.method != BEFORE
-    ]
-    scores = "SSIM, PSNR and squared error (data range 1) of test slices, averaged over a person."
-    head = ("people", "SSIM", "PSNR (dB)", "MSE × 1000")
+    groups: dict[tuple[str, str, str], dict[Region, SimilarityRow]] = {}
+    for row in results.similarity:
+        if row.kind == "reconstruction" or row.method != BEFORE:
+            groups.setdefault((row.kind, row.site, row.method), {})[row.region] = row
+    parts = (
+        ("reconstruction", "Table 1, reconstruction", _RECONSTRUCTION),
+        ("preservation", "Table 1, likeness to the source", _PRESERVATION),
+    )
+    scores = (
+        "Means over people of the means over their test slices; data range 1; over the whole slice"
+        f" as in the paper, and inside the brain. {INTERVAL}"
+    )
+    head = ("site", "method", "people", *(f"{m}, {r}" for m in _METRICS for r in _REGIONS.values()))
     tables = []
-    if drawn:
-        caption = (
-            "How well a site's own networks give back its own test images: it shows that a card can"
-            f" draw its site, and nothing of harmonization. {scores} {INTERVAL}"
-        )
-        rows = tuple(
-            Row((Cell(row.site), Cell(_name_region(row)), *_show_scores(row))) for row in drawn
-        )
-        tables.append(
-            Table(
-                "reconstruction",
-                "Table 1, reconstruction",
-                caption + _note_published(results),
-                ("site", "region", *head),
-                rows,
-            )
-        )
-    if kept:
-        caption = (
-            "How alike test images and what a method made of them are. High is not simply good: a"
-            " method that does nothing scores 1, so that row is left out. It tells how much was"
-            f" changed. {scores} {INTERVAL}"
-        )
+    for kind, title, caption in parts:
         rows = tuple(
             Row(
-                (
-                    Cell(row.site),
-                    name_method(row.method, labels),
-                    Cell(_name_region(row)),
-                    *_show_scores(row),
-                ),
-                row.method == PRISM,
+                (Cell(site), name_method(method, labels), *_show_scores(group)),
+                kind == "preservation" and method == PRISM,
             )
-            for row in kept
+            for (found, site, method), group in groups.items()
+            if found == kind
         )
-        tables.append(
-            Table(
-                "preservation",
-                "Table 1, likeness to the source",
-                caption + _note_published(results),
-                ("site", "method", "region", *head),
-                rows,
-            )
-        )
+        if rows:
+            words = f"{caption} {scores}{_note_published(results)}"
+            tables.append(Table(kind, title, words, head, rows))
     return tables
 
 
@@ -134,8 +126,9 @@ def build_recall_table(results: PaperResults) -> list[Table]:
         " Recall is the share of a site's slices that are told right; “called"
         f" {results.target}” is the share of a source's slices that are taken for the target's: a"
         " method that works lowers the one and raises the other. Controls: networks trained on"
-        " images harmonized the same way look for traces that the first ones never learned; names"
-        f" shuffled and a guess show what no knowledge of sites gives. {_name_majority(shares)}"
+        " images that were harmonized alike find traces that the first ones never learned; networks"
+        " trained under shuffled site names, and a guess by each site's share of slices, show what"
+        f" comes of knowing nothing. {_name_majority(shares)}"
     )
     head = (
         *("network", "trained on", "tested on"),
@@ -149,45 +142,27 @@ def build_recall_table(results: PaperResults) -> list[Table]:
 
 def build_dice_tables(results: PaperResults) -> list[Table]:
     """Return Table 3 and the changes of Dice, or nothing where segmentation was left out."""
-    labels = label_methods(results)
+    labels, settings = label_methods(results), results.settings
+    groups = _group_tissues(results.segmentation).values()
     tables = []
-    if results.segmentation:
-        rows = [
-            _build_dice_row(group, labels) for group in _group_tissues(results.segmentation).values()
-        ]
+    if groups:
         caption = (
-            "Dice and intersection over union of a U-Net that names tissues,"
-            f" {results.settings.segmenter_steps} steps, mean over people and"
-            f" {results.settings.runs} runs; ± is the standard deviation over runs. The paper's"
+            f"A U-Net that names tissues, {settings.segmenter_steps} steps, means over people and"
+            f" {settings.runs} runs; “runs ±” is the standard deviation over runs. The paper's"
             " experiment trains at the target and tests on a source's images. The ceiling is a"
             " network trained at the source itself; the reverse direction trains at the source on"
-            f" harmonized images and tests on the target's own. Labels: {results.labels}."
-            f" {INTERVAL}"
+            " harmonized images and tests on the target's own. Labels:"
+            f" {LABELS[results.labels]}. {INTERVAL}"
         )
-        head = (
-            *("source", "network", "images", "people"),
-            *(f"Dice {tissue}" for tissue in TISSUES),
-            *(f"IoU {tissue}" for tissue in TISSUES),
-        )
+        head = ("source", "network", "images", "people")
+        rows = tuple(_build_overlap_row(group, labels, _show_dice) for group in groups)
         title = "Table 3, tissues by a network of another site"
-        tables.append(Table("dice", title, caption + _note_published(results), head, tuple(rows)))
-    if results.dice_changes:
-        caption = (
-            "How much a method changes Dice of the target's network on the same people, over not"
-            " harmonizing and over quantile matching; “mean” is over the people of all sources."
-            f" Above 0 is better. {INTERVAL} Paired,"
-            f" {results.settings.bootstrap_draws} resamples."
-        )
-        tables.append(
-            Table(
-                "dice-changes",
-                "Change of Dice",
-                caption,
-                ("source", "method", "against", *TISSUES, "mean of tissues"),
-                tuple(_list_change_rows(results.dice_changes, labels)),
-            )
-        )
-    return tables
+        words = caption + _note_published(results)
+        tables.append(Table("dice", title, words, (*head, *_name_tissues("Dice")), rows))
+        rows = tuple(_build_overlap_row(group, labels, _show_iou) for group in groups)
+        title = "Table 3, intersection over union"
+        tables.append(Table("iou", title, caption, (*head, *_name_tissues("IoU")), rows, True))
+    return [*tables, *_build_change_tables(results, labels)]
 
 
 def find_published_recall(row: RecallRow, site: str) -> tuple[str, ...]:
@@ -202,31 +177,18 @@ def _note_published(results: PaperResults) -> str:
     return _PUBLISHED if _PAPER_SITES & {record.site for record in results.sites} else ""
 
 
-def _name_region(row: SimilarityRow) -> str:
-    return "whole slice" if row.region == "whole" else "brain"
-
-
-def _show_scores(row: SimilarityRow) -> tuple[Cell, ...]:
-    printed = row.method == PRISM and row.region == "whole"
-    known = PUBLISHED_SIMILARITY.get((row.kind, row.site)) if printed else None
-    mse = row.mse.model_copy(
-        update={
-            name: None if bound is None else 1000 * bound
-            for name, bound in row.mse.model_dump().items()
-        }
-    )
-    lines = (
-        (f"paper {known[0]:.4f}", f"paper {known[1]:.1f}", f"paper {1000 * known[2]:.1f}")
-        if known
-        else ()
-    )
-    ssim, psnr, error = [(line,) for line in lines] or [(), (), ()]
-    return (
-        show_count(row.people),
-        show_interval(row.ssim, 4, below=ssim),
-        show_interval(row.psnr_db, 1, below=psnr),
-        show_interval(mse, 2, below=error),
-    )
+def _show_scores(group: Mapping[Region, SimilarityRow]) -> tuple[Cell, ...]:
+    first = next(iter(group.values()))
+    printed = PUBLISHED_SIMILARITY.get((first.kind, first.site)) if first.method == PRISM else None
+    cells = [show_count(first.people)]
+    for index, (metric, digits) in enumerate(_METRICS.values()):
+        for region in _REGIONS:
+            row = group.get(region)
+            known = printed is not None and region == "whole"
+            below = (f"paper {printed[index]:.{digits}f}",) if printed and known else ()
+            interval = None if row is None else getattr(row, metric)
+            cells.append(show_interval(interval, digits, below=below))
+    return tuple(cells)
 
 
 def _build_recall_row(
@@ -260,31 +222,60 @@ def _group_tissues(
     return groups
 
 
-def _build_dice_row(group: Mapping[str, SegmentationRow], labels: Mapping[str, str]) -> Row:
+def _build_overlap_row(
+    group: Mapping[str, SegmentationRow],
+    labels: Mapping[str, str],
+    show: Callable[[SegmentationRow], Cell],
+) -> Row:
     first = next(iter(group.values()))
-    forward = first.role == "target on source"
-    known = PUBLISHED_DICE.get((first.site, first.method), {}) if forward else {}
-    dice = []
-    for tissue in TISSUES:
-        row = group.get(tissue)
-        if row is None:
-            dice.append(MISSING)
-            continue
-        printed = (f"paper {known[tissue]:.4f}",) if tissue in known else ()
-        runs = () if row.dice_sd is None else (f"runs ± {row.dice_sd:.3f}",)
-        dice.append(show_interval(row.dice, below=(*runs, *printed)))
     cells = (
         Cell(first.site),
         Cell(ROLES[first.role]),
         name_method(first.method, labels),
         show_count(first.people),
-        *dice,
-        *(show_interval(group[tissue].iou) if tissue in group else MISSING for tissue in TISSUES),
+        *(show(group[tissue]) if tissue in group else MISSING for tissue in TISSUES),
     )
     return Row(cells, first.method == PRISM)
 
 
-def _list_change_rows(changes: tuple[DiceChange, ...], labels: Mapping[str, str]) -> list[Row]:
+def _show_dice(row: SegmentationRow) -> Cell:
+    forward = row.role == "target on source"
+    known = PUBLISHED_DICE.get((row.site, row.method), {}) if forward else {}
+    printed = (f"paper {known[row.tissue]:.4f}",) if row.tissue in known else ()
+    runs = () if row.dice_sd is None else (f"runs ± {row.dice_sd:.3f}",)
+    return show_interval(row.dice, below=(*runs, *printed))
+
+
+def _show_iou(row: SegmentationRow) -> Cell:
+    return show_interval(row.iou)
+
+
+def _name_tissues(measure: str) -> tuple[str, ...]:
+    return tuple(f"{measure} {tissue}" for tissue in TISSUES)
+
+
+def _build_change_tables(results: PaperResults, labels: Mapping[str, str]) -> list[Table]:
+    """Return PRISM's changes, and the other methods' folded."""
+    caption = (
+        "How much a method changes Dice of the target's network on the same people, over not"
+        " harmonizing and over quantile matching; source “mean” is over the people of all sources."
+        f" Above 0 is better. {INTERVAL} Paired, {results.settings.bootstrap_draws} resamples."
+    )
+    head = ("source", "method", "against", *TISSUES, "mean of tissues")
+    parts = (
+        ("dice-changes", "Change of Dice, PRISM", True),
+        ("dice-changes-others", "Change of Dice, other methods", False),
+    )
+    tables = []
+    for key, title, own in parts:
+        changes = [one for one in results.dice_changes if (one.method == PRISM) == own]
+        if changes:
+            rows = tuple(_list_change_rows(changes, labels))
+            tables.append(Table(key, title, caption, head, rows, folded=not own))
+    return tables
+
+
+def _list_change_rows(changes: Sequence[DiceChange], labels: Mapping[str, str]) -> list[Row]:
     groups: dict[tuple[str, str, str], dict[str, DiceChange]] = {}
     for one in changes:
         groups.setdefault((one.site, one.method, one.versus), {})[one.tissue] = one
@@ -298,8 +289,7 @@ def _list_change_rows(changes: tuple[DiceChange, ...], labels: Mapping[str, str]
                     show_interval(group[name].difference, signed=True) if name in group else MISSING
                     for name in (*TISSUES, "mean")
                 ),
-            ),
-            method == PRISM,
+            )
         )
         for (site, method, versus), group in groups.items()
     ]

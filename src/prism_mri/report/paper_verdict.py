@@ -1,5 +1,6 @@
 """The card at the top: what came of harmonizing, and what must not be read into it."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,6 +46,7 @@ _MEANINGS: Final[dict[Judgement, str]] = {
     "harmful": "do not use it on these data before the reasons below are understood",
     "undecided": "too few people to tell",
 }
+_MINUS: Final = re.compile(r"(?<=[\s(])-(?=\d)")
 _LABELS: Final[dict[LabelSource, str]] = {
     "given": "The tissue labels came with the data. Whatever made them decides what counts as right"
     " in Table 3, in distances by tissue and in the looks for harm.",
@@ -76,23 +78,28 @@ def judge_prism(results: PaperResults) -> tuple[Judged | None, list[Judged]]:
 
 
 def build_verdict_table(results: PaperResults) -> Table | None:
-    """Return the other methods' verdicts, a column a source."""
+    """Return all methods' verdicts, a column a source; PRISM's first, for comparison."""
     labels, columns = label_methods(results), (OVERALL, *list_sources(results))
     found = {(one.method, one.site): _read(one) for one in results.verdicts}
-    methods = [name for name in dict.fromkeys(name for name, _ in found) if name != PRISM]
+    methods = [name for name in dict.fromkeys(name for name, _ in found) if name != BEFORE]
     if not methods:
         return None
+    methods.sort(key=lambda name: name != PRISM)
     rows = tuple(
         Row(
             (
                 Cell(labels.get(name, name)),
                 *(_show(found.get((name, column))) for column in columns),
-            )
+            ),
+            name == PRISM,
         )
         for name in methods
     )
-    caption = "The same rules on the other methods; their reasons are below, under looks for harm."
-    return Table("other-verdicts", "The other methods", caption, ("method", *columns), rows)
+    caption = (
+        "The same rules for every method. Two that improve are not thereby equally good: compare"
+        " their distances and Dice; every look at every method is below, under looks for harm."
+    )
+    return Table("all-verdicts", "Verdicts of all methods", caption, ("method", *columns), rows)
 
 
 def build_summary(results: PaperResults) -> Table | None:
@@ -166,7 +173,8 @@ def list_cautions(results: PaperResults) -> list[tuple[str, str]]:
 
 def _read(verdict: Verdict) -> Judged:
     one = verdict.judgement
-    return Judged(verdict.site, one, _SIGNS[one], MARKS[one], _MEANINGS[one], verdict.reasons)
+    reasons = tuple(_MINUS.sub("−", reason) for reason in verdict.reasons)
+    return Judged(verdict.site, one, _SIGNS[one], MARKS[one], _MEANINGS[one], reasons)
 
 
 def _show(judged: Judged | None) -> Cell:

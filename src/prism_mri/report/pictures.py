@@ -65,7 +65,7 @@ def build_galleries(results: PaperResults, arrays: Mapping[str, Slice]) -> list[
     window = _choose_window(results.panels, arrays)
     home = next((panel for panel in results.panels if panel.site == results.target), None)
     galleries = []
-    for panel in results.panels:
+    for panel in sorted(results.panels, key=lambda one: one is home):
         pictures = _draw_methods(panel, _MAIN, results, arrays, window)
         if home is not None and panel is not home and BEFORE in home.methods:
             label = f"{results.target}'s own look (another person)"

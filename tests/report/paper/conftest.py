@@ -1,4 +1,4 @@
-"""Hand-made results of an evaluation of sites: every section filled, one site with a hostile name."""
+"""Hand-made results of an evaluation of sites: all sections filled, one name hostile."""
 
 from itertools import product
 
@@ -60,9 +60,7 @@ def make_similarity():
         for s, r in product(SITES[:2], ("whole", "brain"))
     ]
     kept = [
-        SimilarityRow(
-            kind="preservation", site=s, method=m, region=r, ssim=around(0.95), **scores
-        )
+        SimilarityRow(kind="preservation", site=s, method=m, region=r, ssim=around(0.95), **scores)
         for s, m, r in product(SITES, METHODS, ("whole", "brain"))
     ]
     return (*drawn, *kept)
@@ -74,9 +72,7 @@ def make_recalls():
             network=network,
             trained_on=trained_on,
             method=method,
-            recall={
-                site: Spread(mean=1.0 if site == "guys" else right, sd=0.03) for site in SITES
-            },
+            recall={site: Spread(mean=1.0 if site == "guys" else right, sd=0.03) for site in SITES},
             called_target={site: Spread(mean=0.9 * (1 - right), sd=0.02) for site in SOURCES},
             weighted_f1=Spread(mean=0.3 + 0.6 * right, sd=None),
         )
@@ -193,9 +189,7 @@ def make_panels():
         for method, gain in GAIN.items():
             level = 1.0 if site == "guys" else 1.0 + 0.3 * number * (1 - gain)
             arrays[f"{key}_{method}"] = (brain * rings * level).astype(np.float32)
-        panels.append(
-            PaperPanel(key=key, site=site, methods=tuple(METHODS), pixel_mm=(1.5, 1.5))
-        )
+        panels.append(PaperPanel(key=key, site=site, methods=tuple(METHODS), pixel_mm=(1.5, 1.5)))
     return tuple(panels), arrays
 
 
@@ -223,7 +217,11 @@ def make_results():
         settings=PaperSettings(seed=7, runs=3, covariate="age"),
         contract=PreprocessingContract(),
         card=CardRecord(
-            site="guys", digest="c" * 64, signer=None, people=20, intensity_scale=321.5,
+            site="guys",
+            digest="c" * 64,
+            signer=None,
+            people=20,
+            intensity_scale=321.5,
             local_only=False,
         ),
         similarity=make_similarity(),
