@@ -211,6 +211,7 @@ def _name_lines(axis: Axes, names: Sequence[str]) -> None:
     axis.set_yticks(range(len(names)), names, fontsize=8)
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.grid(axis="x", color=_GRID, linewidth=0.7)
+    axis.locator_params(axis="x", nbins=5)
     clean_axis(axis)
 
 

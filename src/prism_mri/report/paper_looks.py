@@ -91,12 +91,14 @@ def build_check_tables(results: PaperResults) -> list[Table]:
         "Every look, its mean over people, its limit and what comes of it. Harm is called only"
         f" where the whole interval lies beyond the limit. {INTERVAL}"
     )
+    looks = list(CHECKS)
+    checks = sorted(results.checks, key=lambda row: (row.method, row.site, looks.index(row.check)))
     parts = (
-        ("harm", "Looks for harm, PRISM", [r for r in results.checks if r.method == PRISM]),
+        ("harm", "Looks for harm, PRISM", [row for row in checks if row.method == PRISM]),
         (
             "harm-others",
             "Looks for harm, other methods",
-            [r for r in results.checks if r.method != PRISM],
+            [row for row in checks if row.method != PRISM],
         ),
     )
     head = ("site", "method", "look", "people", "value", "result", "limit")

@@ -57,7 +57,7 @@ LABELS: Final[dict[LabelSource, str]] = {
 }
 INTERVAL: Final = "The smaller line is the 95 % bootstrap interval over people."
 _REGIONS: Final[dict[Region, str]] = {"whole": "whole slice", "brain": "brain"}
-_METRICS: Final = {"SSIM": ("ssim", 4), "PSNR (dB)": ("psnr_db", 1), "MSE": ("mse", 4)}
+_METRICS: Final = {"SSIM": ("ssim", 4), "PSNR (dB)": ("psnr_db", 1), "MSE": ("mse", 5)}
 _RECONSTRUCTION: Final = (
     "How well a site's own networks give back its own test images: it shows that a card can draw"
     " its site, and says nothing of harmonization."
@@ -122,13 +122,15 @@ def build_recall_table(results: PaperResults) -> list[Table]:
     caption = (
         f"Networks that learned to name the site of a slice are asked about test slices;"
         f" {settings.classifier_steps} steps of {settings.batch} slices of"
-        f" {settings.classifier_size} pixels, mean ± standard deviation over {settings.runs} runs."
+        f" {settings.classifier_size} pixels, mean and (±) standard deviation over"
+        f" {settings.runs} runs."
         " Recall is the share of a site's slices that are told right; “called"
         f" {results.target}” is the share of a source's slices that are taken for the target's: a"
         " method that works lowers the one and raises the other. Controls: networks trained on"
         " images that were harmonized alike find traces that the first ones never learned; networks"
         " trained under shuffled site names, and a guess by each site's share of slices, show what"
-        f" comes of knowing nothing. {_name_majority(shares)}"
+        " comes of knowing nothing: where originals are told no better, the networks have not"
+        f" learned sites and the table says nothing. {_name_majority(shares)}"
     )
     head = (
         *("network", "trained on", "tested on"),
@@ -185,7 +187,7 @@ def _show_scores(group: Mapping[Region, SimilarityRow]) -> tuple[Cell, ...]:
         for region in _REGIONS:
             row = group.get(region)
             known = printed is not None and region == "whole"
-            below = (f"paper {printed[index]:.{digits}f}",) if printed and known else ()
+            below = (f"paper {printed[index]:g}",) if printed and known else ()
             interval = None if row is None else getattr(row, metric)
             cells.append(show_interval(interval, digits, below=below))
     return tuple(cells)

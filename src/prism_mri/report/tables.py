@@ -134,8 +134,8 @@ def show_interval(
 
 
 def show_spread(spread: Spread | None, below: Iterable[str] = ()) -> Cell:
-    """Return mean ± standard deviation over runs."""
+    """Return the mean over runs, the standard deviation on a line below."""
     if spread is None:
         return MISSING
-    deviation = "" if spread.sd is None else f" ± {write_number(spread.sd)}"
-    return Cell(f"{write_number(spread.mean)}{deviation}", spread.mean, tuple(below))
+    deviation = () if spread.sd is None else (f"± {write_number(spread.sd)}",)
+    return Cell(write_number(spread.mean), spread.mean, (*deviation, *below))

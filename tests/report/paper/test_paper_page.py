@@ -9,6 +9,7 @@ from importlib.resources import files
 import pytest
 
 from prism_mri.errors import InputError
+from prism_mri.evaluate.paper.results import Spread
 from prism_mri.evaluate.results import Interval
 from prism_mri.report import write_report
 from prism_mri.report.paper_page import render
@@ -154,7 +155,7 @@ def test_published_numbers_stand_beside_the_sites_of_that_name(page):
     assert drawn[1][3] == "0.9712 | 0.9512 to 0.9912 | paper 0.9775"
     _, recall = read_table(page, "recall")
     prism = [row for row in recall if row[:3] == ["ResNet-50", "originals", "PRISM"]]
-    assert prism[0][4] == "0.180 ± 0.030 | paper 0.3111"
+    assert prism[0][4] == "0.180 | ± 0.030 | paper 0.3111"
     assert "paper" not in prism[0][5]
     _, dice = read_table(page, "dice")
     forward = [row for row in dice if row[0] == "hh" and row[2] == "PRISM"]
@@ -219,6 +220,20 @@ def test_the_rest_is_there(page):
         assert words in text
 
 
+def test_recall_of_networks_that_learned_nothing_is_called_so(bare, results):
+    untouched = results.recalls[0].model_copy(
+        update={"recall": dict.fromkeys(results.recalls[0].recall, Spread(mean=0.3, sd=None))}
+    )
+    harmonized = untouched.model_copy(update={"method": "prism"})
+    html = render(bare.model_copy(update={"recalls": (untouched, harmonized)}), {})
+    _, rows = read_table(html, "summary")
+    assert rows[0][2] == "0.30 → 0.30 | no better than a guess before: says nothing"
+    _, rows = read_table(
+        render(bare.model_copy(update={"recalls": results.recalls}), {}), "summary"
+    )
+    assert rows[0][2] == "0.90 → 0.18"
+
+
 def test_labels_of_the_encoder_are_called_what_they_are(bare):
     html = render(bare.model_copy(update={"labels": "anatomy-encoder"}), {})
     assert "Table 3 is no independent evidence for PRISM" in html
@@ -235,6 +250,21 @@ def test_sections_without_rows_are_left_out_and_named(bare):
     )
     assert 'id="table2"' not in html
     assert "Data, settings and versions" in text
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("similarity", "recalls", "segmentation", "dice_changes", "distances", "styles"),
+        *("style_energy", "checks", "volumes", "effects", "travelling", "verdicts"),
+    ],
+)
+def test_every_table_stands_alone_and_bears_unknown_sites(bare, results, field):
+    """Rows that name sites and methods which the results do not list are shown as they are."""
+    few = {"sites": results.sites[:2], "methods": results.methods[:1]}
+    html = render(bare.model_copy(update=few | {field: getattr(results, field)}), {})
+    assert "</html>" in html
+    assert "<img src=x" not in html
 
 
 def test_a_target_alone_has_a_page(bare, results):
