@@ -12,16 +12,16 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "report",
         help="write results as one HTML page",
-        description="Write what 'prism-mri evaluate travelling' found as one HTML page with "
-        "pictures and tables that needs no other file and no network. It holds pictures of brain "
-        "slices.",
+        description="Write what 'prism-mri evaluate travelling' or 'evaluate paper' found as one "
+        "HTML page with pictures and tables that needs no other file and no network. It holds "
+        "pictures of brain slices.",
         epilog="For research, not for diagnosis.",
     )
     parser.add_argument(
         "results",
         metavar="RESULTS",
         type=Path,
-        help="folder that 'prism-mri evaluate travelling' wrote",
+        help="folder that 'prism-mri evaluate travelling' or 'evaluate paper' wrote",
     )
     parser.add_argument(
         "--out", metavar="REPORT.html", type=Path, required=True, help="file to write"

@@ -6,10 +6,11 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from prism_mri.config import describe_validation_error
 from prism_mri.errors import InputError
@@ -23,8 +24,10 @@ SCORES_NAME = "scores.tsv"
 SUMMARY_NAME = "summary.tsv"
 TABLE_NAME = "table.md"
 PANELS_NAME = "panels.npz"
+_PROBLEMS_SHOWN = 5
 
 PanelArrays = Mapping[str, Float32[np.ndarray, "_H _W"]]
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def check_results_folder(folder: Path, *, overwrite: bool) -> None:
@@ -75,25 +78,48 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         write_whole(folder / name, content, overwrite=True)
 
 
+def read_kind(folder: Path) -> str:
+    """Return which evaluation wrote results.json; "travelling" where it does not say.
+
+    Raises:
+        InputError: the folder holds no results, or those of an evaluation that has no report.
+    """
+    path = folder / RESULTS_NAME
+    try:
+        parsed = json.loads(_read(path))
+    except (ValueError, RecursionError):
+        return "travelling"
+    kind = parsed.get("kind", "travelling") if isinstance(parsed, dict) else "travelling"
+    if kind == "reconstruction":
+        raise InputError(
+            f"{path} holds results of 'evaluate reconstruction'; report takes results of 'evaluate"
+            f" travelling' and 'evaluate paper' (the table is in {path.with_name(TABLE_NAME)})"
+        )
+    return str(kind)
+
+
 def read_results(folder: Path) -> TravellingResults:
-    """Read results.json of an evaluation.
+    """Read results.json of an evaluation of travelling people.
 
     Raises:
         InputError: the folder holds no results, those of another evaluation, or damaged ones.
     """
+    read_kind(folder)
+    return parse_results(folder, TravellingResults)
+
+
+def parse_results(folder: Path, model: type[ModelT]) -> ModelT:
+    """Read results.json as what one kind of evaluation writes.
+
+    Raises:
+        InputError: the folder holds no results, or others than the model describes.
+    """
     path = folder / RESULTS_NAME
     try:
-        content = path.read_bytes()
-        _check_kind(path, content)
-        return TravellingResults.model_validate_json(content)
-    except OSError as problem:
-        reason = explain_os_error(problem)
-        raise InputError(
-            f"cannot read {path}: {reason}; run 'prism-mri evaluate' first"
-        ) from problem
+        return model.model_validate_json(_read(path))
     except ValidationError as error:
         raise InputError(
-            f"{path} is no result of this version: {describe_validation_error(error)}"
+            f"{path} is no result of this version: {_describe_briefly(error)}"
         ) from error
 
 
@@ -114,17 +140,22 @@ def read_panels(folder: Path) -> dict[str, Float32[np.ndarray, "_H _W"]]:
         ) from error
 
 
-def _check_kind(path: Path, content: bytes) -> None:
-    """Refuse results that another evaluation wrote; what is no JSON is left to the reader."""
+def _read(path: Path) -> bytes:
     try:
-        parsed = json.loads(content)
-    except (ValueError, RecursionError):
-        return
-    if isinstance(parsed, dict) and parsed.get("kind") == "reconstruction":
+        return path.read_bytes()
+    except OSError as problem:
+        reason = explain_os_error(problem)
         raise InputError(
-            f"{path} holds results of 'evaluate reconstruction'; report takes results of 'evaluate"
-            f" travelling' (the table is in {path.with_name(TABLE_NAME)})"
-        )
+            f"cannot read {path}: {reason}; run 'prism-mri evaluate' first"
+        ) from problem
+
+
+def _describe_briefly(error: ValidationError) -> str:
+    """Return the first problems in one line: another version's tables have thousands."""
+    problems = describe_validation_error(error).replace("\n", " ").split("; ")
+    rest = len(problems) - _PROBLEMS_SHOWN
+    shown = "; ".join(problems[:_PROBLEMS_SHOWN])
+    return f"{shown}; and {rest} more" if rest > 0 else shown
 
 
 def _drop_old_results(folder: Path) -> None:

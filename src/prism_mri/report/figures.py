@@ -2,15 +2,16 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
 from jaxtyping import Float32
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from prism_mri.evaluate.results import MEAN, Method, Panel, StylePoint, TravellingResults
+from prism_mri.evaluate.results import MEAN, Method, Panel, StyleAxes, StylePoint, TravellingResults
 from prism_mri.evaluate.table import METHOD_NAMES, describe_pair, find_summary
 
 COLUMNS: tuple[tuple[str, str], ...] = (
@@ -36,7 +37,7 @@ METHOD_COLORS: dict[Method, str] = {
 _MARKERS: dict[Method, str] = {"none": "o", "quantile": "s", "prism": "D", "oracle": "|"}
 _SOURCE_COLORS = ("#1f5fbf", "#d9822b", "#2e7d4f", "#8e44ad", "#c0392b", "#16808a", "#7f6000")
 _DPI = 110
-_INK = "#20242a"
+INK = "#20242a"
 
 Slice = Float32[np.ndarray, "_H _W"]
 Picture = Float32[np.ndarray, "_W _H"]
@@ -82,7 +83,7 @@ def plot_panel(panel: Panel, arrays: Mapping[str, Slice]) -> str:
         grey = axis.imshow(
             image, cmap="gray", vmin=0, vmax=top, aspect=aspect, interpolation="nearest"
         )
-        axis.set_title(title, fontsize=9, color=_INK, pad=4)
+        axis.set_title(title, fontsize=9, color=INK, pad=4)
     for axis, difference, (_, title) in zip(axes[1], differences, DIFFERENCES, strict=True):
         colored = axis.imshow(
             difference,
@@ -92,15 +93,15 @@ def plot_panel(panel: Panel, arrays: Mapping[str, Slice]) -> str:
             aspect=aspect,
             interpolation="nearest",
         )
-        axis.set_xlabel(title, fontsize=8, color=_INK, labelpad=2)
+        axis.set_xlabel(title, fontsize=8, color=INK, labelpad=2)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
     for mappable, cells in ((grey, axes[0]), (colored, axes[1])):
         bar = figure.colorbar(mappable, ax=list(cells), fraction=0.02, pad=0.008, aspect=28)
-        bar.ax.tick_params(labelsize=7, colors=_INK, length=2)
+        bar.ax.tick_params(labelsize=7, colors=INK, length=2)
         bar.outline.set_visible(False)
-    return _to_data_uri(figure)
+    return encode_figure(figure)
 
 
 def plot_scores(results: TravellingResults) -> str:
@@ -126,7 +127,7 @@ def plot_scores(results: TravellingResults) -> str:
                 axis.scatter(x, y, s=size, c=color, marker=marker, label=name, zorder=3)
         axis.set_xlabel(label, fontsize=9)
         axis.grid(axis="both", color="#e3e6ea", linewidth=0.7)
-        _clean(axis)
+        clean_axis(axis)
     left.set_yticks(range(len(pairs)), [describe_pair(pair, results) for pair in pairs], fontsize=9)
     left.invert_yaxis()
     left.axhline(len(pairs) - 1.5, color="#9aa0a6", linewidth=0.8)
@@ -138,33 +139,41 @@ def plot_scores(results: TravellingResults) -> str:
         frameon=False,
         fontsize=9,
     )
-    return _to_data_uri(figure)
+    return encode_figure(figure)
 
 
-def plot_styles(results: TravellingResults) -> str:
+@matplotlib.rc_context({"text.parse_math": False})
+def plot_styles(
+    styles: Sequence[StylePoint],
+    style_axes: Sequence[StyleAxes],
+    *,
+    own: str = "the target's own scan",
+) -> str:
     """Draw the styles that each card's encoder sees, before and after harmonization.
 
     Args:
-        results: what was found, with styles.
+        styles: at least one point.
+        style_axes: what the coordinates of each card are.
+        own: what the points of stage "truth" are called.
 
     Returns:
         PNG as a data URI.
     """
-    cards = list(dict.fromkeys(point.card for point in results.styles))
-    sources = sorted({point.source for point in results.styles})
+    cards = list(dict.fromkeys(point.card for point in styles))
+    sources = sorted({point.source for point in styles})
     colors = dict(zip(sources, _SOURCE_COLORS * len(sources), strict=False))
     columns = min(len(cards), 3)
     rows = -(-len(cards) // columns)
     figure = Figure(
-        figsize=(3.5 * columns, 3.3 * rows + 0.4), layout="constrained", facecolor="white"
+        figsize=(max(3.5 * columns, 6.4), 3.3 * rows + 0.4), layout="constrained", facecolor="white"
     )
     grid = figure.subplots(rows, columns, squeeze=False)
     for axis in grid.flat[len(cards) :]:
         axis.set_visible(False)
     for axis, card in zip(grid.flat, cards, strict=False):
-        _plot_card(axis, [point for point in results.styles if point.card == card], colors)
-        kind = next((one for one in results.style_axes if one.card == card), None)
-        axis.set_title(f"as the encoder of {card} sees it", fontsize=9, color=_INK)
+        _plot_card(axis, [point for point in styles if point.card == card], colors, own)
+        kind = next((one for one in style_axes if one.card == card), None)
+        axis.set_title(f"as the encoder of {card} sees it", fontsize=9, color=INK)
         if kind is not None and kind.projection == "principal components":
             axis.set_xlabel(
                 f"first of 2 components ({100 * kind.explained:.0f} % together)", fontsize=8
@@ -180,14 +189,14 @@ def plot_styles(results: TravellingResults) -> str:
         list(handles.values()),
         list(handles),
         loc="outside lower center",
-        ncols=min(len(handles), 4),
+        ncols=min(len(handles), 3 if columns == 1 else 4),
         frameon=False,
         fontsize=8,
     )
-    return _to_data_uri(figure)
+    return encode_figure(figure)
 
 
-def _plot_card(axis: Axes, points: list[StylePoint], colors: Mapping[str, str]) -> None:
+def _plot_card(axis: Axes, points: list[StylePoint], colors: Mapping[str, str], own: str) -> None:
     after = {(point.person, point.source): point for point in points if point.stage == "after"}
     for point in points:
         color = colors[point.source]
@@ -198,7 +207,7 @@ def _plot_card(axis: Axes, points: list[StylePoint], colors: Mapping[str, str]) 
                 c="black",
                 marker="x",
                 s=36,
-                label="the target's own scan",
+                label=own,
                 zorder=4,
             )
         elif point.stage == "before":
@@ -211,16 +220,18 @@ def _plot_card(axis: Axes, points: list[StylePoint], colors: Mapping[str, str]) 
         else:
             axis.scatter(point.x, point.y, c=color, s=30, label=f"{point.source}, after", zorder=3)
     axis.grid(color="#e3e6ea", linewidth=0.7)
-    _clean(axis)
+    clean_axis(axis)
 
 
-def _clean(axis: Axes) -> None:
+def clean_axis(axis: Axes) -> None:
+    """Take frame and tick marks off an axis."""
     axis.spines[:].set_visible(False)
-    axis.tick_params(labelsize=8, length=0, colors=_INK)
+    axis.tick_params(labelsize=8, length=0, colors=INK)
     axis.set_axisbelow(True)
 
 
-def _to_data_uri(figure: Figure) -> str:
+def encode_figure(figure: Figure) -> str:
+    """Return a figure as PNG in a data URI, the same bytes every time."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

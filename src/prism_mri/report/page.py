@@ -1,14 +1,10 @@
-"""The page: fills the template with what an evaluation wrote."""
+"""The page of travelling people."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-import jinja2
 
 from prism_mri.errors import InputError
-from prism_mri.evaluate.files import PANELS_NAME, read_panels, read_results
+from prism_mri.evaluate.files import PANELS_NAME
 from prism_mri.evaluate.results import (
     MEAN,
     METHODS,
@@ -31,7 +27,6 @@ from prism_mri.evaluate.table import (
     format_interval,
     format_percent,
 )
-from prism_mri.files import write_whole
 from prism_mri.report.figures import (
     COLUMNS,
     DIFFERENCES,
@@ -40,8 +35,7 @@ from prism_mri.report.figures import (
     plot_scores,
     plot_styles,
 )
-
-logger = logging.getLogger(__name__)
+from prism_mri.report.render import fill_template
 
 TEMPLATE_NAME = "travelling.html.j2"
 TRUTH_NAMES: dict[Truth, str] = {
@@ -82,25 +76,6 @@ class PanelFigure:
     image: str
 
 
-def write_report(results_folder: Path, out: Path, *, overwrite: bool = False) -> None:
-    """Write the page of an evaluation: one HTML file that needs nothing else.
-
-    Args:
-        results_folder: folder that 'prism-mri evaluate' wrote.
-        out: HTML file to write.
-        overwrite: replace an existing file.
-
-    Raises:
-        InputError: the results are missing or damaged, or the file exists or cannot be written.
-    """
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} exists; pass --overwrite or another --out")
-    results = read_results(results_folder)
-    html = render(results, read_panels(results_folder))
-    write_whole(out, html.encode(), overwrite=overwrite)
-    logger.info("report of %d pairs written", len(results.pairs))
-
-
 def render(results: TravellingResults, panels: Mapping[str, Slice]) -> str:
     """Return the page as HTML.
 
@@ -114,15 +89,9 @@ def render(results: TravellingResults, panels: Mapping[str, Slice]) -> str:
     Raises:
         InputError: a slice that the results name is not among the panels.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("prism_mri.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     verdict, _, rest = describe_verdict(results).partition(": ")
-    return environment.get_template(TEMPLATE_NAME).render(
+    return fill_template(
+        TEMPLATE_NAME,
         results=results,
         verdict=verdict,
         verdict_numbers=rest,
@@ -133,7 +102,7 @@ def render(results: TravellingResults, panels: Mapping[str, Slice]) -> str:
         tables=[(TRUTH_NAMES[truth], *_score_tables(results, truth)) for truth in TRUTHS],
         comparisons=_comparison_lines(results),
         scores_figure=plot_scores(results),
-        styles_figure=plot_styles(results) if results.styles else None,
+        styles_figure=plot_styles(results.styles, results.style_axes) if results.styles else None,
         panels=[_panel_figure(panel, results, panels) for panel in results.panels],
     )
 

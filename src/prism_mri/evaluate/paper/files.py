@@ -9,11 +9,12 @@ from prism_mri.evaluate.files import (
     PANELS_NAME,
     RESULTS_NAME,
     TABLE_NAME,
+    PanelArrays,
     check_results_folder,
     pack_panels,
+    parse_results,
     write_files,
 )
-from prism_mri.evaluate.paper.panels import PanelArrays
 from prism_mri.evaluate.paper.results import PaperResults
 from prism_mri.evaluate.paper.table import format_paper
 
@@ -59,6 +60,15 @@ def write_paper_results(
         RESULTS_NAME: (results.model_dump_json(indent=1) + "\n").encode(),
     }
     write_files(folder, files)
+
+
+def read_paper_results(folder: Path) -> PaperResults:
+    """Read results.json of an evaluation of sites.
+
+    Raises:
+        InputError: the folder holds no results, those of another evaluation, or damaged ones.
+    """
+    return parse_results(folder, PaperResults)
 
 
 def _flatten_rows(rows: Sequence[FrozenModel]) -> bytes:
