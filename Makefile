@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 ANATOMIES ?= ../shared/data/anatomies
 MODALITY ?= T2w
 
-.PHONY: demo demo-quick test lint docs bench bench-travelling
+.PHONY: demo demo-quick test lint docs bench bench-travelling bench-paper
 
 demo: $(INSTALLED)
 	$(BIN)/prism-mri demo --out demo
@@ -36,6 +36,11 @@ bench: $(INSTALLED)
 
 bench-travelling: $(INSTALLED)
 	$(BIN)/python tools/bench_travelling.py --anatomies $(ANATOMIES) --modality $(MODALITY) --out bench
+
+# The paper's experiments on simulated sites like its own, everything cached under bench-paper/.
+bench-paper: $(INSTALLED)
+	$(BIN)/python tools/bench_paper.py --out bench-paper
+	$(BIN)/prism-mri report bench-paper/results --out bench-paper/report.html --overwrite
 
 # torch first: a build that the environment offers for this machine is kept, and nothing replaces it.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -125,7 +125,7 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
     sizes = (
         ("--runs", 5, "networks of Tables 2 and 3 are trained so many times"),
         ("--slices", 8, "slices of an image that networks and distances look at"),
-        ("--classifier-steps", 60, "training steps of a classifier, 16 slices each"),
+        ("--classifier-steps", 100, "training steps of a classifier, 16 slices each"),
         ("--classifier-size", 96, "slices are averaged to so many pixels a side for it"),
         ("--segmenter-steps", 300, "training steps of a segmentation network, 8 windows each"),
     )

@@ -46,7 +46,7 @@ class PaperSettings(FrozenModel):
     """Networks of Tables 2 and 3 are trained so many times."""
     slices: Annotated[int, Field(ge=1, le=200)] = 8
     """Slices of an image that networks and distances look at, evenly spread over the brain."""
-    classifier_steps: Annotated[int, Field(ge=1)] = 60
+    classifier_steps: Annotated[int, Field(ge=1)] = 100
     classifier_size: Annotated[int, Field(ge=32, le=1024)] = 96
     """Slices are averaged to so many pixels a side before a classifier sees them."""
     segmenter_steps: Annotated[int, Field(ge=1)] = 300
