@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from prism_mri.cli.parsing import Subparsers, parse_seed
+from prism_mri.cli.parsing import Subparsers, parse_count, parse_seed
 from prism_mri.errors import ConfigError
 
 
@@ -133,16 +133,10 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             name,
             metavar="N",
-            type=_parse_count,
+            type=parse_count,
             default=default,
             help=f"{text} (default: {default})",
         )
-
-
-def _parse_count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
-    return int(text)
 
 
 def _read_pairs(texts: list[str]) -> dict[str, Path]:

@@ -20,6 +20,7 @@ from prism_mri.cli import (
     prepare,
     publish,
     report,
+    reproduce,
     simulate,
     train,
 )
@@ -38,6 +39,7 @@ _COMMANDS = (
     harmonize,
     evaluate,
     report,
+    reproduce,
 )
 
 EXIT_INPUT, EXIT_PARTIAL, EXIT_INTERRUPTED = 1, 3, 130

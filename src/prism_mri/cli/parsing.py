@@ -20,3 +20,10 @@ def parse_seed(text: str) -> int:
     if not 0 <= seed < _SEED_LIMIT:
         raise argparse.ArgumentTypeError(f"{text} is not from 0 to {_SEED_LIMIT - 1}")
     return seed
+
+
+def parse_count(text: str) -> int:
+    """Return a whole number above 0, or refuse."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)

@@ -85,6 +85,7 @@ def prepare_site(
     validation_fraction: float = 0.1,
     seed: int = 0,
     overwrite: bool = False,
+    skip: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> PreparedManifest:
     """Prepare all images of a site and write them as a BIDS derivative dataset.
@@ -104,6 +105,8 @@ def prepare_site(
         validation_fraction: share of people held out, at least one of them.
         seed: draws who is held out.
         overwrite: replace a prepared dataset that exists.
+        skip: gets a line for every image that cannot be used, and the others are prepared without
+            it; None refuses them all.
         progress: called with (images done, images in all).
 
     Returns:
@@ -111,8 +114,8 @@ def prepare_site(
 
     Raises:
         ConfigError: site name or fraction are out of range.
-        InputError: one or more images cannot be used (all are named), ``out`` exists, or cannot be
-            written.
+        InputError: one or more images cannot be used (all are named), or none where ``skip`` is
+            given, ``out`` exists, or cannot be written.
     """
     check_settings(site, validation_fraction)
     check_prepared_out(out, overwrite=overwrite)
@@ -120,9 +123,12 @@ def prepare_site(
     for pattern in (brain_mask, labels):
         if pattern is not None:
             resolve_mask_path(pattern, images[0])
-    held_out = draw_held_out([image.subject for image in images], validation_fraction, seed)
     with build_folder(out) as folder:
-        entries = _write_images(images, folder, contract, (brain_mask, labels), held_out, progress)
+        written = _write_images(
+            images, _Plan(folder, contract, (brain_mask, labels)), skip, progress
+        )
+        held_out = draw_held_out([entry.subject for entry in written], validation_fraction, seed)
+        entries = [_assign(entry, held_out) for entry in written]
         manifest = PreparedManifest(
             site=site,
             contract=contract,
@@ -284,33 +290,55 @@ def warn_of_one_person(manifest: PreparedManifest) -> None:
         logger.warning("one person only: validating on held-out slices, which says less")
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """Where prepared images go, and how they get there."""
+
+    folder: Path
+    contract: PreprocessingContract
+    patterns: tuple[str | None, str | None]
+    """Of masks and labels."""
+
+
 def _write_images(
     images: Sequence[ImageRef],
-    folder: Path,
-    contract: PreprocessingContract,
-    patterns: tuple[str | None, str | None],
-    held_out: frozenset[str],
+    plan: _Plan,
+    skip: Callable[[str], None] | None,
     progress: Progress | None,
 ) -> list[PreparedImageEntry]:
-    """Write every image; bad ones are collected and raised together, in one error."""
+    """Write every image; bad ones are skipped, or collected and raised together, in one error."""
     entries, problems = [], []
+    modality = plan.contract.modality
     for number, image in enumerate(images, start=1):
         try:
-            brain = prepare_image(image, contract, *patterns)
+            brain = prepare_image(image, plan.contract, *plan.patterns)
         except InputError as problem:
             text = str(problem)
             problems.append(text if str(image.path) in text else f"{image.path}: {text}")
         else:
-            if not problems:
-                slices = split_slices(image.subject, brain.kept, held_out)
-                entry = write_prepared_image(image, brain, folder, contract.modality, slices)
-                entries.append(entry)
+            if not problems or skip is not None:
+                kept: dict[Split, tuple[int, ...]] = {"train": brain.kept}
+                entries.append(write_prepared_image(image, brain, plan.folder, modality, kept))
         finally:
             if progress is not None:
                 progress(number, len(images))
-    if problems:
+    if problems and (skip is None or not entries):
         raise InputError(list_problems(problems, len(images)))
+    for text in problems:
+        if skip is not None:
+            skip(text)
     return entries
+
+
+def _assign(entry: PreparedImageEntry, held_out: frozenset[str]) -> PreparedImageEntry:
+    """Return an entry, all of whose slices are to train on, with those slices in their splits."""
+    slices = split_slices(entry.subject, entry.train_slices, held_out)
+    return entry.model_copy(
+        update={
+            "train_slices": slices.get("train", ()),
+            "validation_slices": slices.get("validation", ()),
+        }
+    )
 
 
 def write_prepared_image(
