@@ -102,10 +102,25 @@ def attack_style(known: Knowledge, members: Sequence[Person], others: Sequence[P
         and the released deviation from the population.
     """
     styles = np.array([_read_style(person, known.style_encoder) for person in (*members, *others)])
-    released = known.style_mean.numpy().astype(np.float64)
+    return trace_styles(styles, len(members), known.style_mean.numpy().astype(np.float64))
+
+
+def trace_styles(
+    styles: Float64[np.ndarray, "P Z"], members: int, released: Float64[np.ndarray, " Z"]
+) -> Scores:
+    """Score everybody by the inner product of their own and the released deviation.
+
+    Args:
+        styles: everybody's, members first.
+        members: how many of them were trained on; the others are the attacker's population.
+        released: the mean style that a card states.
+
+    Returns:
+        One score a person; see :func:`attack_style`.
+    """
     scores = []
     for index, style in enumerate(styles):
-        population = [i for i in range(len(members), len(styles)) if i != index]
+        population = [i for i in range(members, len(styles)) if i != index]
         centre, spread = styles[population].mean(axis=0), styles[population].std(axis=0)
         scale = np.maximum(spread, _EPSILON)
         scores.append(((style - centre) / scale) @ ((released - centre) / scale))
