@@ -25,7 +25,7 @@ from prism_mri.evaluate.paper.workspace import Workspace
 
 NETWORKS: tuple[Network, ...] = ("resnet50", "efficientnet-b2")
 _LEARNING_RATE: Final[dict[Network, float]] = {"resnet50": 3e-3, "efficientnet-b2": 1e-3}
-_SETTLING = 32
+_SETTLING = 16
 _SHUFFLED_RUNS = 2
 """Enough to see that nothing is learned from shuffled names."""
 
@@ -203,16 +203,19 @@ def train_classifier(
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, rate, total_steps=settings.classifier_steps
         )
+
+        def draw() -> torch.Tensor:
+            return torch.multinomial(rarity, settings.batch, True, generator=generator)
+
         for _ in range(settings.classifier_steps):
-            chosen = torch.multinomial(
-                rarity, settings.batch, replacement=True, generator=generator
-            )
+            chosen = draw()
             loss = functional.cross_entropy(_ask(model, images[chosen]), labels[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-        settle_normalization(model, (_ask(model, part) for part in images.split(_SETTLING)))
+        # Batches of all sites, as in training: within one site intensities vary too little.
+        settle_normalization(model, (_ask(model, images[draw()]) for _ in range(_SETTLING)))
     return model
 
 
