@@ -1,5 +1,6 @@
 """The paper's whole protocol, from the downloads of IXI and ADNI to its tables."""
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from prism_mri.card import publish_card, read_card
 from prism_mri.card.limits import MIN_PEOPLE
 from prism_mri.config import PreprocessingContract
 from prism_mri.data.prepared import read_prepared
+from prism_mri.errors import ConfigError
 from prism_mri.evaluate.files import check_results_folder
 from prism_mri.evaluate.paper.results import PaperResults, PaperSettings
 from prism_mri.evaluate.paper.run import PaperInputs, evaluate_paper
 from prism_mri.evaluate.paper.stages import Progress as StageProgress
+from prism_mri.files import write_whole
 from prism_mri.layouts import Layout, compare_counts
 from prism_mri.models.site_model import DESCRIPTION_NAME, read_model
 from prism_mri.models.translator import Translator
@@ -29,6 +32,7 @@ Stage = Callable[[str, str], AbstractContextManager[Callable[[int, int], None]]]
 TARGET: Final = "guys"
 """As in the paper, "due to its higher SNR"."""
 REPORT_NAME: Final = "report.html"
+OPTIONS_NAME: Final = "reproduce.json"
 _TEST_FRACTION = 0.1
 _LAYOUTS: Final[dict[str, Layout]] = {"guys": "ixi", "hh": "ixi", "adni": "adni"}
 
@@ -85,20 +89,22 @@ def reproduce(
 
     Raises:
         InputError: a download cannot be used, a site has no usable image, or results stand there.
+        ConfigError: the folder was begun with other options.
 
     Source:
         Galada et al. 2024, arXiv 2411.06513, sections 2.1 and 3.
     """
     check_results_folder(out, overwrite=overwrite)
+    _check_options(out, raw, training, settings.seed)
     prepared = {
-        site: _prepare(site, layout, raw, out, stage=stage, say=say)
+        site: _prepare(site, layout, raw, out, seed=settings.seed, stage=stage, say=say)
         for site, layout in _LAYOUTS.items()
     }
     counts = {site: read_prepared(folder).manifest.people for site, folder in prepared.items()}
     for line in compare_counts(counts):
         say(line)
     models = {
-        site: _train(site, folder, out, translator, training, say)
+        site: _train(site, folder, out, translator, training, seed=settings.seed, say=say)
         for site, folder in prepared.items()
     }
     card_file = out / f"{TARGET}.prism"
@@ -113,7 +119,32 @@ def reproduce(
     return results
 
 
-def _prepare(site: str, layout: Layout, raw: RawData, out: Path, *, stage: Stage, say: Say) -> Path:
+def _check_options(out: Path, raw: RawData, training: AnchoredSettings, seed: int) -> None:
+    """Refuse to go on with sites that other options made; note the options where there are none."""
+    asked = {
+        "ixi": str(raw.ixi),
+        "adni": str(raw.adni),
+        "brain mask": raw.brain_mask,
+        "labels": raw.labels,
+        "training": training.model_dump(mode="json"),
+        "seed": seed,
+    }
+    path = out / OPTIONS_NAME
+    if not path.exists():
+        write_whole(path, (json.dumps(asked, indent=1) + "\n").encode())
+        return
+    stood = json.loads(path.read_text())
+    changed = [name for name, value in asked.items() if stood.get(name) != value]
+    if changed:
+        raise ConfigError(
+            f"{out} was begun with other options ({', '.join(changed)}): give another --out, or the"
+            f" options that {path} names"
+        )
+
+
+def _prepare(
+    site: str, layout: Layout, raw: RawData, out: Path, *, seed: int, stage: Stage, say: Say
+) -> Path:
     """Prepare a site, unless it has been; images that cannot be used are named and left out."""
     folder = out / "prepared" / site
     if (folder / PREPARED_MANIFEST).exists():
@@ -130,6 +161,7 @@ def _prepare(site: str, layout: Layout, raw: RawData, out: Path, *, stage: Stage
             brain_mask=raw.brain_mask,
             labels=raw.labels,
             validation_fraction=_TEST_FRACTION,
+            seed=seed,
             skip=skipped.append,
             progress=progress,
         )
@@ -144,6 +176,8 @@ def _train(
     out: Path,
     translator: Translator,
     training: AnchoredSettings,
+    *,
+    seed: int,
     say: Say,
 ) -> Path:
     """Train a site, unless it has been; a training that was killed goes on."""
@@ -155,7 +189,7 @@ def _train(
         model,
         training,
         translator=translator,
-        seed=0,
+        seed=seed,
         resume=model.exists(),
         report=lambda line: say(f"train {site}: {line}"),
     )

@@ -56,6 +56,8 @@ def test_from_the_downloads_to_the_page_and_again_without_repeating(
     again = json.loads((out / "results.json").read_text())
     assert again == results
     assert "prepared already" in capsys.readouterr().err
+    assert main([*command, "--overwrite", "--seed", "3"]) == 1
+    assert "begun with other options (seed)" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_download_is_one_clear_line(tmp_path, capsys, downloads):

@@ -71,6 +71,22 @@ def test_moved_anatomy_is_seen_to_have_moved(brain):
     assert compute_shift(moved, image, mask) == pytest.approx(np.hypot(2, 1), abs=0.25)
 
 
+@pytest.mark.parametrize("distance", [0.4, 0.7, 1.0])
+def test_a_part_of_a_pixel_is_measured(brain, distance):
+    image, _, mask = brain
+    moved = ndimage.shift(image, (0, distance, 0), order=3, mode="nearest").astype(np.float32)
+    assert compute_shift(moved, image, mask) == pytest.approx(distance, abs=0.15)
+
+
+def test_noise_is_no_sharpness(brain):
+    image, labels, _ = brain
+    noise = np.random.default_rng(0).normal(0, 0.04, image.shape).astype(np.float32)
+    own = compute_edge_sharpness(image, labels)
+    assert compute_edge_sharpness(image + noise, labels) == pytest.approx(own, rel=0.15)
+    blurred = ndimage.gaussian_filter(image, (0, 2.5, 2.5)).astype(np.float32)
+    assert compute_edge_sharpness(blurred + noise, labels) < 0.75 * own
+
+
 def test_erased_spots_are_seen_to_be_gone(brain):
     image, labels, mask = brain
     islands = find_islands(image, labels, mask)

@@ -14,7 +14,7 @@ def add_paper(kinds: Subparsers) -> None:
         "paper",
         help="the paper's experiments on your sites, with baselines and a verdict",
         description="Harmonize every site's held-out people to the site of the card, by PRISM and "
-        "by six simple methods, and ask: did it work, and did it harm anything? Likeness (Table "
+        "by five simple methods, and ask: did it work, and did it harm anything? Likeness (Table "
         "1), a classifier of site (Table 2), a segmentation network (Table 3), distances of "
         "intensity and style, looks for harm, volumes and their effects, and a verdict a site. "
         "Writes results.json with its schema, tables as TSV, table.md and pictures; prints the "
@@ -49,7 +49,7 @@ def run_paper(args: argparse.Namespace) -> int:
     """Evaluate the sites and print the tables to stdout."""
     from prism_mri.card import read_card
     from prism_mri.cli.progress import show_stages
-    from prism_mri.evaluate.paper.results import PaperSettings
+    from prism_mri.evaluate.paper.results import build_settings
     from prism_mri.evaluate.paper.run import EXPERIMENTS, PaperInputs, evaluate_paper
     from prism_mri.evaluate.paper.table import format_paper
     from prism_mri.models.translator import read_translator
@@ -61,7 +61,7 @@ def run_paper(args: argparse.Namespace) -> int:
         travelling=args.travelling,
         experiments=tuple(one for one in EXPERIMENTS if one not in args.skip),
     )
-    settings = PaperSettings(
+    settings = build_settings(
         seed=args.seed,
         runs=args.runs,
         slices=args.slices,

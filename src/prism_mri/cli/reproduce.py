@@ -55,7 +55,9 @@ def add_parser(subparsers: Subparsers) -> None:
         default=8,
         help="slices of an image that networks look at; the paper had 1 (default: 8)",
     )
-    parser.add_argument("--seed", metavar="S", type=parse_seed, default=0, help="default: 0")
+    parser.add_argument(
+        "--seed", metavar="S", type=parse_seed, default=0, help="of everything (default: 0)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
     parser.set_defaults(run=run)
 
@@ -63,7 +65,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the protocol, print the tables to stderr and the report's path to stdout."""
     from prism_mri.cli.progress import show_progress, show_stages
-    from prism_mri.evaluate.paper.results import PaperSettings
+    from prism_mri.evaluate.paper.results import build_settings
     from prism_mri.evaluate.paper.table import format_paper
     from prism_mri.models.translator import read_translator
     from prism_mri.reproduce import REPORT_NAME, RawData, reproduce
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
             args.out,
             translator=read_translator(),
             training=AnchoredSettings(kind=args.kind),
-            settings=PaperSettings(seed=args.seed, runs=args.runs, slices=args.slices),
+            settings=build_settings(seed=args.seed, runs=args.runs, slices=args.slices),
             stage=show_progress,
             stages=stages,
             say=say,

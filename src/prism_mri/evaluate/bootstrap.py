@@ -1,7 +1,10 @@
 """Paired bootstrap over people."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float64, Int64
+from scipy import stats
 
 from prism_mri.evaluate.results import Interval
 
@@ -61,6 +64,32 @@ def estimate_mean(scores: PersonScores, seed: int, *, draws: int = DRAWS) -> Int
     generator = np.random.default_rng(seed)
     resamples = resample_people(len(scores), draws=draws, generator=generator)
     return compute_difference(np.asarray(scores, np.float64), np.zeros(len(scores)), resamples)
+
+
+def widen_for_few(interval: Interval, people: int) -> Interval:
+    """Return an interval as wide as so few people ask for.
+
+    A bootstrap over n people knows nothing of what it has not seen: its spread is too small by
+    sqrt((n - 1) / n), and its quantiles are those of a normal distribution where Student's t is
+    due.
+
+    Args:
+        interval: percentile interval of a mean over people.
+        people: how many.
+
+    Source:
+        Hesterberg 2015, The American Statistician 69(4), section 3.2 and 5.3.
+    """
+    if interval.low is None or interval.high is None or people < 2:
+        return interval
+    quantile = float(stats.t.ppf(0.975, people - 1) / stats.norm.ppf(0.975))
+    factor = quantile * math.sqrt(people / (people - 1))
+    middle = interval.estimate
+    return Interval(
+        estimate=middle,
+        low=middle - factor * (middle - interval.low),
+        high=middle + factor * (interval.high - middle),
+    )
 
 
 def compute_share(

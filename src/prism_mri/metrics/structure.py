@@ -24,6 +24,9 @@ _RING = 0.85
 _SMALLEST, _LARGEST = 6, 400
 _LEAST_ISLANDS = 3
 _QUIET = 0.7
+_TAPER = 5.0
+_MEDIAN_OF_NOISE = float(np.log(2))
+"""Median over mean of the squared gradient of noise, which is exponentially distributed."""
 _CORRELATION_SIGMA = 4.0
 _STRONG = 0.5
 """Of the brain's own spread: windows that vary less say nothing of structure."""
@@ -107,13 +110,18 @@ def compute_shift(image: Slices, source: Slices, mask: Mask) -> float:
         Guizar-Sicairos et al. 2008, as in scikit-image, to a tenth of a pixel; median over slices.
     """
     core = _get_core(mask)
+    # Without a mean and without a sharp end there is nothing that would match best unmoved.
+    window = ndimage.gaussian_filter(core.astype(np.float32), (0, _TAPER, _TAPER)) * core
     shifts = []
-    for first, second, inner in zip(
-        _compute_gradient(image, core), _compute_gradient(source, core), core, strict=True
+    for first, second, inner, taper in zip(
+        _compute_gradient(image, core), _compute_gradient(source, core), core, window, strict=True
     ):
         if inner.any() and first.any() and second.any():
             moved, _, _ = phase_cross_correlation(
-                second * inner, first * inner, upsample_factor=10, normalization=None
+                (second - second[inner].mean()) * taper,
+                (first - first[inner].mean()) * taper,
+                upsample_factor=10,
+                normalization=None,
             )
             shifts.append(moved)
     return float(np.linalg.norm(np.median(shifts, axis=0))) if shifts else 0.0
@@ -182,7 +190,9 @@ def compute_island_contrast(
 
 
 def compute_edge_sharpness(image: Slices, labels: Labels) -> float | None:
-    """Return the mean in-plane gradient where white meets grey matter over their contrast, 1/pixel.
+    """Return the in-plane gradient where white meets grey matter over their contrast, 1/pixel.
+
+    Root mean square, less the mean square within white matter: noise is no edge.
 
     Args:
         image: (K, H, W).
@@ -198,7 +208,10 @@ def compute_edge_sharpness(image: Slices, labels: Labels) -> float | None:
     if not edge.any() or not contrast > 1e-6:
         return None
     down, right = np.gradient(image, axis=(1, 2))
-    return float(np.hypot(down, right)[edge].mean() / contrast)
+    power = np.square(down) + np.square(right)
+    plain = ndimage.binary_erosion(white, _CROSS, iterations=2)
+    noise = float(np.median(power[plain])) / _MEDIAN_OF_NOISE if plain.any() else 0.0
+    return float(np.sqrt(max(float(power[edge].mean()) - noise, 0.0)) / contrast)
 
 
 def _take_median(image: Slices, labels: Labels, tissue: int) -> float:

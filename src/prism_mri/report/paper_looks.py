@@ -39,7 +39,8 @@ CHECKS: Final[dict[CheckName, str]] = {
 _SIGNED: Final = ("distance", "dice")
 _RESULTS: Final = {
     "good": Cell("✓ improves", mark="good"),
-    "none": Cell("within limits", mark="neutral"),
+    "safe": Cell("within limits", mark="neutral"),
+    "none": Cell("not ruled out", mark="unknown"),
     "bad": Cell("✕ harm", mark="bad"),
     "unknown": Cell("? too few people", mark="unknown"),
 }

@@ -1,16 +1,25 @@
 """An evaluation of two sites: whole, resumed, refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from prism_mri.cli.main import main
+from prism_mri.data.prepared import read_prepared
 from prism_mri.errors import CompatibilityError, ConfigError, InputError
-from prism_mri.evaluate.paper.labels import segment_with_fast
+from prism_mri.evaluate.paper.images import gather_sites
+from prism_mri.evaluate.paper.labels import find_truth, segment_with_fast
 from prism_mri.evaluate.paper.results import PaperResults, PaperSettings
-from prism_mri.evaluate.paper.run import PaperInputs, evaluate_paper
+from prism_mri.evaluate.paper.run import (
+    PaperInputs,
+    _digest_sites,
+    _read_sites,
+    evaluate_paper,
+)
 from prism_mri.evaluate.paper.table import PUBLISHED_DICE, format_paper
+from prism_mri.evaluate.paper.workspace import Workspace
 
 TINY = ["--runs", "1", "--slices", "2", "--classifier-steps", "1", "--classifier-size", "32"]
 TINY += ["--segmenter-steps", "2"]
@@ -95,10 +104,16 @@ def test_what_does_not_go_together_is_refused(small_world, tmp_path):
     with pytest.raises(InputError, match="at least one other site"):
         evaluate_paper(one, *world)
     both = PaperInputs(small_world.prepared, experiments=())
+    tables = PaperInputs(small_world.prepared, participants={"guys": tmp_path / "x.tsv"})
+    with pytest.raises(ConfigError, match="serve a covariate"):
+        evaluate_paper(tables, *world)
     with pytest.raises(ConfigError, match="unknown: nobody"):
         evaluate_paper(both, *world, settings=PaperSettings(retrained=("nobody",)))
-    with pytest.raises(ConfigError, match="give SITE=FILE"):
+    with pytest.raises(ConfigError, match="do not leave those out"):
         evaluate_paper(both, *world, settings=PaperSettings(covariate="age"))
+    whole = PaperInputs(small_world.prepared)
+    with pytest.raises(ConfigError, match="give SITE=FILE"):
+        evaluate_paper(whole, *world, settings=PaperSettings(covariate="age"))
     twice = PaperInputs((*small_world.prepared, small_world.prepared[0]))
     with pytest.raises(InputError, match="both of guys"):
         evaluate_paper(twice, *world)
@@ -118,6 +133,53 @@ def test_a_card_of_another_modality_is_refused(small_world, tmp_path):
         evaluate_paper(
             PaperInputs(small_world.prepared), other, small_world.translator, tmp_path / "out"
         )
+
+
+def test_labels_for_some_images_only_are_refused(small_world, tmp_path):
+    copy = tmp_path / "adni"
+    shutil.copytree(small_world.prepared[1], copy)
+    manifest = json.loads((copy / "prepared.json").read_text())
+    manifest["images"][0]["labels"] = None
+    (copy / "prepared.json").write_text(json.dumps(manifest))
+    datasets = {folder.name: read_prepared(folder) for folder in (small_world.prepared[0], copy)}
+    sites = gather_sites(datasets, "guys", 2)
+    encoder = small_world.translator.networks.anatomy_encoder
+    with pytest.raises(InputError, match="1 of adni have none"):
+        find_truth(sites, "T2w", encoder, Workspace(tmp_path, "data"))
+
+
+def test_other_labels_are_other_data(small_world, tmp_path):
+    """What was computed with the old ones must not come back."""
+    card, settings = small_world.card, PaperSettings()
+    sites = _read_sites(small_world.prepared, card, small_world.translator, settings)
+    before = _digest_sites(sites, small_world.prepared, settings, small_world.translator)
+    copies = [tmp_path / folder.name for folder in small_world.prepared]
+    for folder, copy in zip(small_world.prepared, copies, strict=True):
+        shutil.copytree(folder, copy)
+    sites = _read_sites(copies, card, small_world.translator, settings)
+    same = _digest_sites(sites, copies, settings, small_world.translator)
+    with next(copies[1].rglob("*dseg.nii.gz")).open("ab") as file:
+        file.write(b"x")
+    assert same == before
+    assert _digest_sites(sites, copies, settings, small_world.translator) != before
+
+
+def test_sizes_out_of_range_are_one_line(capsys, small_world, tmp_path):
+    command = ["evaluate", "paper", *map(str, small_world.prepared), "--allow-unsigned"]
+    command += ["--card", str(small_world.card_file), "--out", str(tmp_path / "o")]
+    assert main([*command, "--runs", "60"]) == 1
+    assert "runs: Input should be less than or equal to 50" in capsys.readouterr().err
+
+
+def test_damaged_work_is_computed_again_or_named(tmp_path):
+    workspace = Workspace(tmp_path, "data")
+    assert workspace.remember("table", 1, list[int], lambda: [1, 2]) == [1, 2]
+    (path,) = (tmp_path / "tables").iterdir()
+    path.write_text("[1,")
+    assert workspace.remember("table", 1, list[int], lambda: [3]) == [3]
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(InputError, match=r"x\.npy is damaged.*run again"):
+        workspace.read_array(tmp_path / "x.npy")
 
 
 def test_participants_are_site_and_file(capsys, small_world, tmp_path):

@@ -87,6 +87,9 @@ def test_the_right_method_scores_best_and_volumes_agree(sites):
         ("person\tsite\np\tguys\n", "lacks columns subject"),
         ("person\tsite\tsubject\np\tguys\tsub-z\np\thh\ta\n", "names guys/z.*not held out"),
         ("person\tsite\tsubject\np\tguys\ta\nq\thh\ta\n", "names nobody at two sites"),
+        ("person\tsite\tsubject\np\tguys\ta\np\tguys\tb\n", "line 3: .*twice"),
+        ("person\tsite\tsubject\np\tguys\ta\nq\tguys\ta\n", "line 3: .*twice"),
+        ("person\tsite\tsubject\np\tguys\n", "line 2: a cell is empty"),
     ],
 )
 def test_wrong_tables_are_refused(sites, tmp_path, table, message):

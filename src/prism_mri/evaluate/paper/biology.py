@@ -21,6 +21,7 @@ from prism_mri.evaluate.results import Interval
 COMBAT = "combat"
 _COUNT = len(TISSUES)
 _LEAST_PEOPLE = 5
+_MISSING = frozenset({"", "n/a", "na", "nan"})
 
 Shares = Float64[np.ndarray, "people 3"]
 
@@ -116,7 +117,7 @@ def compute_eta_squared(values: Float64[np.ndarray, " P"], groups: Sequence[str]
     names = np.array(groups)
     between = sum(
         int((names == name).sum()) * float(values[names == name].mean() - values.mean()) ** 2
-        for name in set(groups)
+        for name in sorted(set(groups))
     )
     return between / total if total > 0 else 0.0
 
@@ -129,7 +130,8 @@ def read_covariate(tables: Mapping[str, Path], name: str) -> dict[str, str]:
         name: of the column.
 
     Raises:
-        InputError: a table cannot be read, or lacks the column or ``participant_id``.
+        InputError: a table cannot be read, lacks the column or ``participant_id``, or holds a value
+            that is not finite, a participant without a name or one with two values.
     """
     values: dict[str, str] = {}
     for site, path in tables.items():
@@ -144,10 +146,50 @@ def read_covariate(tables: Mapping[str, Path], name: str) -> dict[str, str]:
                 f"{path} has columns {', '.join(columns) or 'none'}, expected participant_id and"
                 f" {name}: choose another with --covariate"
             )
-        for row in reader:
-            if row[name] not in (None, "", "n/a"):
-                values[f"{site}/{row['participant_id'].removeprefix('sub-')}"] = row[name]
+        for line, row in enumerate(reader, start=2):
+            label, word = row["participant_id"], (row[name] or "").strip()
+            if word.lower() in _MISSING:
+                continue
+            person = f"{site}/{(label or '').removeprefix('sub-')}"
+            if not label or not _is_finite(word) or values.get(person, word) != word:
+                raise InputError(
+                    f"{path}, line {line}: participant {label or 'without a name'} has {name}"
+                    f" {word}, expected one finite value a participant; correct the table"
+                )
+            values[person] = word
     return values
+
+
+def explain_missing_effects(sites: Sites, covariate: Mapping[str, str], name: str) -> list[str]:
+    """Return a line for every site whose effects cannot be measured, and why."""
+    lines = []
+    for site in sites.names:
+        people = {image.person for image in sites.select(site, "test")}
+        words = [covariate[person] for person in sorted(people & set(covariate))]
+        reason = _tell_unusable(words)
+        if reason:
+            lines.append(f"{site}: no effect of {name}, since {reason}")
+    return lines
+
+
+def _tell_unusable(words: Sequence[str]) -> str | None:
+    """Return why a covariate's values allow no effect, or None where they do."""
+    if len(words) < _LEAST_PEOPLE:
+        return f"{len(words)} test people have a value and {_LEAST_PEOPLE} are needed"
+    numbers = _to_numbers(words)
+    if numbers is not None:
+        return None if np.ptp(numbers) > 0 else "all have the same"
+    kinds = sorted(set(words))
+    if len(kinds) == 2:
+        return None
+    return f"{len(kinds)} different words are neither numbers nor two groups"
+
+
+def _is_finite(word: str) -> bool:
+    try:
+        return bool(np.isfinite(float(word)))
+    except ValueError:
+        return True  # a word
 
 
 def measure_effects(volumes: Volumes, covariate: Mapping[str, str], seed: int) -> list[EffectRow]:
@@ -170,11 +212,9 @@ def measure_effects(volumes: Volumes, covariate: Mapping[str, str], seed: int) -
             if volumes.sites[index] == site and person in covariate
         ]
         words = [covariate[volumes.people[index]] for index in chosen]
-        if len(chosen) < _LEAST_PEOPLE or len(set(words)) < 2:
+        if _tell_unusable(words):
             continue
         numbers = _to_numbers(words)
-        if numbers is None and len(set(words)) != 2:
-            continue
         for method, shares in volumes.found.items():
             for column, tissue in enumerate(TISSUES):
                 values = shares[chosen, column]

@@ -2,14 +2,15 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
 
 from prism_mri.config import Modality
-from prism_mri.evaluate.bootstrap import estimate_mean
+from prism_mri.evaluate.bootstrap import estimate_mean, widen_for_few
 from prism_mri.evaluate.paper.images import SiteImage, Sites
 from prism_mri.evaluate.paper.labels import TissueTruth
 from prism_mri.evaluate.paper.methods import HarmonizationMethod
@@ -18,6 +19,7 @@ from prism_mri.evaluate.paper.results import (
     CheckRow,
     DiceChange,
     DistanceRow,
+    LabelSource,
     PaperSettings,
 )
 from prism_mri.evaluate.paper.workspace import Workspace
@@ -49,12 +51,15 @@ LIMITS: Final[dict[CheckName, str]] = {
     "islands": "contrast kept by spots within white matter (lesions, vessels): below"
     f" {LEAST_ISLANDS} is harm",
     "shift": f"edges moved by more than {MOST_SHIFT} pixels is harm",
-    "distance": "change of the intensity distance to the target, mean over tissues: below 0 is an"
-    " improvement, above 0 is harm",
+    "distance": "change of the intensity distance to the target, mean over tissues (in the whole"
+    " brain where labels are the anatomy encoder's): below 0 is an improvement, above 0 is harm",
     "dice": "change of the Dice of the target's segmentation network, mean over tissues: above 0 is"
     f" an improvement, below {LEAST_DICE} is harm",
 }
-"""The rules of the verdict; each asks that the whole 95 % interval lies on that side."""
+"""The rules of the verdict; each asks that the whole 95 % interval lies on that side.
+
+Intervals are of single checks, uncorrected for how many there are, and widened for few people.
+"""
 
 Measures = dict[str, dict[str, float]]
 """By check, by person."""
@@ -109,41 +114,41 @@ def judge_checks(
     measures: Mapping[str, Measures],
     distances: Iterable[DistanceRow],
     changes: Iterable[DiceChange],
-    methods: Sequence[HarmonizationMethod],
     settings: PaperSettings,
+    *,
+    labels: LabelSource,
 ) -> list[CheckRow]:
     """Compare every mean over people, by its interval, with its limit.
 
     Args:
         measures: from `measure_harm`.
-        distances: whose change of ``intensity tissues`` counts.
-        changes: of Dice against doing nothing; none where the labels favour one of the methods.
-        methods: in the order of the tables.
+        distances: whose change counts, by tissue, or in the brain where labels favour a method.
+        changes: of Dice against doing nothing; left out where labels favour a method.
         settings: seed of the bootstrap.
+        labels: where tissue labels come from.
     """
     rows = []
     for key, found in measures.items():
         site, name = key.split("/")
         for check, people in found.items():
             rows.append(_judge_measure((site, name), check, people, settings.seed))
-    sources = {key.split("/")[0] for key in measures}
-    names = {method.name for method in methods}
+    favoured = labels == "anatomy-encoder"
+    measure = "intensity brain" if favoured else "intensity tissues"
+    counts = {}
     for distance in distances:
-        if distance.measure == "intensity tissues" and distance.site in sources:
-            change = distance.change or Interval(estimate=0.0, low=0.0, high=0.0)
-            good, bad = _tell(change, below=0.0), _tell(change, above=0.0)
-            where = (distance.site, distance.method)
-            rows.append(_build(where, "distance", distance.people, change, good=good, bad=bad))
-    for one in changes:
-        wanted = one.tissue == "mean" and one.versus == "none" and one.site in sources
-        if wanted and one.method in names:
-            good, bad = (
-                _tell(one.difference, above=0.0),
-                _tell(one.difference, below=LEAST_DICE),
-            )
-            count = len(next(iter(measures[f"{one.site}/{one.method}"].values())))
-            where = (one.site, one.method)
-            rows.append(_build(where, "dice", count, one.difference, good=good, bad=bad))
+        where = (distance.site, distance.method)
+        if distance.measure != measure or f"{distance.site}/{distance.method}" not in measures:
+            continue
+        counts[where] = distance.people
+        change = distance.change
+        if change is None:  # the image as it was
+            low = 0.0 if distance.value.low is not None else None
+            change = Interval(estimate=0.0, low=low, high=low)
+        rows.append(_build(where, "distance", distance.people, change))
+    for one in changes if not favoured else ():
+        where = (one.site, one.method)
+        if one.tissue == "mean" and one.versus == "none" and where in counts:
+            rows.append(_build(where, "dice", counts[where], one.difference))
     return rows
 
 
@@ -177,12 +182,25 @@ def _is_in_order(
     return check_tissue_order(means, modality) is None
 
 
-_BAD: Final[dict[str, Callable[[Interval], bool | None]]] = {
-    "order": lambda value: _tell(value, above=MOST_OUT_OF_ORDER),
-    "sharpness": lambda value: _tell(value, below=LEAST_SHARPNESS),
-    "structure": lambda value: _tell(value, above=MOST_LOST),
-    "islands": lambda value: _tell(value, below=LEAST_ISLANDS),
-    "shift": lambda value: _tell(value, above=MOST_SHIFT),
+@dataclass(frozen=True)
+class _Limit:
+    """Where harm begins, and on which side of it; where improvement begins, if there is any."""
+
+    harm: float
+    above: bool
+    """Whether harm lies above the limit."""
+    improvement: float | None = None
+    """On the other side of it."""
+
+
+_LIMITS: Final[dict[str, _Limit]] = {
+    "order": _Limit(MOST_OUT_OF_ORDER, above=True),
+    "sharpness": _Limit(LEAST_SHARPNESS, above=False),
+    "structure": _Limit(MOST_LOST, above=True),
+    "islands": _Limit(LEAST_ISLANDS, above=False),
+    "shift": _Limit(MOST_SHIFT, above=True),
+    "distance": _Limit(0.0, above=True, improvement=0.0),
+    "dice": _Limit(LEAST_DICE, above=False, improvement=0.0),
 }
 
 
@@ -190,41 +208,32 @@ def _judge_measure(
     where: tuple[str, str], check: str, people: Mapping[str, float], seed: int
 ) -> CheckRow:
     value = estimate_mean(np.array(list(people.values())), seed)
-    return _build(where, check, len(people), value, good=False, bad=_BAD[check](value))
+    return _build(where, check, len(people), value)
 
 
-def _build(
-    where: tuple[str, str],
-    check: str,
-    people: int,
-    value: Interval,
-    *,
-    good: bool | None,
-    bad: bool | None,
-) -> CheckRow:
-    if good is None or bad is None:
-        result = "unknown"
-    else:
-        result = "bad" if bad else "good" if good else "none"
+def _build(where: tuple[str, str], check: str, people: int, value: Interval) -> CheckRow:
+    wide = widen_for_few(value, people)
     return CheckRow.model_validate(
         {
             "site": where[0],
             "method": where[1],
             "check": check,
             "people": people,
-            "value": value,
+            "value": wide,
             "limit": LIMITS[check],  # type: ignore[index]
-            "result": result,
+            "result": _tell(wide, _LIMITS[check]),
         }
     )
 
 
-def _tell(
-    interval: Interval, *, below: float | None = None, above: float | None = None
-) -> bool | None:
-    """Return whether a whole interval lies below or above a limit; None where it has no bounds."""
-    if interval.low is None or interval.high is None:
-        return None
-    if below is not None:
-        return interval.high < below
-    return above is not None and interval.low > above
+def _tell(value: Interval, limit: _Limit) -> str:
+    """Return what a whole interval speaks for."""
+    if value.low is None or value.high is None:
+        return "unknown"
+    sign = 1.0 if limit.above else -1.0
+    low, high = sorted((sign * value.low, sign * value.high))
+    if low > sign * limit.harm:
+        return "bad"
+    if limit.improvement is not None and high < sign * limit.improvement:
+        return "good"
+    return "safe" if high <= sign * limit.harm else "none"

@@ -12,6 +12,7 @@ from prism_mri.errors import InputError
 from prism_mri.types import LabelStack, MaskStack, SliceStack
 
 Part = Literal["train", "test"]
+RESERVED = frozenset({"mean", "overall"})
 Spacing = tuple[float, float, float]
 ChosenStack = Float32[np.ndarray, "N H W"]
 """Some of the K slices of a volume."""
@@ -106,7 +107,13 @@ def gather_sites(datasets: dict[str, PreparedDataset], target: str, slices: int)
     if len(datasets) < 2 or target not in datasets:
         raise InputError(
             f"the target is {target}, prepared sites are {', '.join(datasets) or 'none'}: give the"
-            " target's prepared dataset and at least one other site's with --prepared"
+            " target's prepared dataset and at least one other site's"
+        )
+    taken = sorted(RESERVED & set(datasets))
+    if taken:
+        raise InputError(
+            f"a site is called {', '.join(taken)}, as the tables call what is of all sites:"
+            " prepare it under another name"
         )
     images: list[SiteImage] = []
     held_out = {}
@@ -122,15 +129,17 @@ def gather_sites(datasets: dict[str, PreparedDataset], target: str, slices: int)
         held_out[site] = (
             ("test" if dataset.split("test") else "validation") if by_people else "slices"
         )
-        images += [_describe(site, "train", image, slices) for image in train]
-        images += [_describe(site, "test", image, slices) for image in test]
+        for part, found in (("train", train), ("test", test)):
+            images += [
+                _describe(site, part, image, slices, number)  # type: ignore[arg-type]
+                for number, image in enumerate(found)
+            ]
     return Sites(target, tuple(datasets), tuple(images), held_out)
 
 
-def _describe(site: str, part: Part, image: PreparedImage, slices: int) -> SiteImage:
+def _describe(site: str, part: Part, image: PreparedImage, slices: int, number: int) -> SiteImage:
     entry = image.entry
     spread = np.linspace(0.2, 0.9, min(slices, len(image.slices))) * (len(image.slices) - 1)
     chosen = tuple(dict.fromkeys(int(index) for index in spread.round()))
-    session = f"_{entry.session}" if entry.session else ""
-    key = f"{site}_{entry.subject}{session}_{part}"
+    key = f"{site}+{part}{number}"  # no label of a subject: it becomes a file name
     return SiteImage(site, entry.subject, key, part, image, chosen)

@@ -61,9 +61,19 @@ def find_truth(
         modality: of the images.
         anatomy_encoder: the translator's.
         workspace: keeps labels that take long.
+
+    Raises:
+        InputError: some images have labels and others have none, or FAST fails.
     """
-    if all(image.prepared.entry.labels is not None for image in sites.images):
+    without = [image.site for image in sites.images if image.prepared.entry.labels is None]
+    if not without:
         return TissueTruth("given", _load_given)
+    if len(without) < len(sites.images):
+        counts = ", ".join(f"{without.count(name)} of {name}" for name in dict.fromkeys(without))
+        raise InputError(
+            f"some images have tissue labels and {counts} have none: prepare those with --labels as"
+            " well, or all without"
+        )
     fast = shutil.which("fast")
     source: LabelSource = "fast" if fast else "anatomy-encoder"
     for image in sites.images:

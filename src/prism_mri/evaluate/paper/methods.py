@@ -31,7 +31,6 @@ class HarmonizationMethod(ABC):
         name: short, lower case, stands in tables and file names.
         label: as a reader should see it.
         version: change it when the method changes, so that earlier results are not reused.
-        seeded: whether results depend on anything that is drawn at random.
     """
 
     name: str

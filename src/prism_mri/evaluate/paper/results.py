@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from prism_mri.config import FrozenModel, PreprocessingContract
+from prism_mri.config import FrozenModel, PreprocessingContract, describe_validation_error
+from prism_mri.errors import ConfigError
 from prism_mri.evaluate.results import CardRecord, Interval, StyleAxes, StylePoint
 
 Count = Annotated[int, Field(ge=0)]
@@ -56,6 +57,20 @@ class PaperSettings(FrozenModel):
     covariate: str | None = None
     """Column of participants.tsv whose effect on volumes is followed."""
     bootstrap_draws: Annotated[int, Field(ge=100)] = 2000
+
+
+def build_settings(**values: object) -> PaperSettings:
+    """Return settings from what a user asked for.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+    try:
+        return PaperSettings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(
+            f"settings of the evaluation: {describe_validation_error(error)}; correct the options"
+        ) from error
 
 
 class SimilarityRow(FrozenModel):
@@ -156,10 +171,12 @@ class CheckRow(FrozenModel):
     check: CheckName
     people: Count
     value: Interval
+    """Mean over people; its interval is widened for few of them."""
     limit: str
     """The rule, in words."""
-    result: Literal["good", "none", "bad", "unknown"]
-    """Speaks for improvement, for neither, for harm; or there are too few people to tell."""
+    result: Literal["good", "safe", "none", "bad", "unknown"]
+    """Speaks for improvement; excludes harm; tells neither; speaks for harm; or there are too few
+    people to tell."""
 
 
 class EffectRow(FrozenModel):

@@ -1,17 +1,24 @@
 """The paper's experiments on a set of sites, harmonized to one of them."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import prism_mri
 from prism_mri.bids import PREPARED_MANIFEST
 from prism_mri.card import SiteCard, check_compatible
 from prism_mri.data.prepared import PreparedDataset, read_prepared
 from prism_mri.errors import CompatibilityError, ConfigError, InputError
 from prism_mri.evaluate.collect import find_versions, record_card
 from prism_mri.evaluate.files import check_results_folder
-from prism_mri.evaluate.paper.biology import measure_effects, read_covariate, tabulate_volumes
+from prism_mri.evaluate.paper.biology import (
+    explain_missing_effects,
+    measure_effects,
+    read_covariate,
+    tabulate_volumes,
+)
 from prism_mri.evaluate.paper.distances import compute_style_energy, list_styles
 from prism_mri.evaluate.paper.files import write_paper_results
 from prism_mri.evaluate.paper.images import Sites, gather_sites
@@ -31,6 +38,7 @@ from prism_mri.evaluate.paper.verdict import judge
 from prism_mri.evaluate.paper.workspace import WORK_NAME, Workspace, apply_methods, digest
 from prism_mri.evaluate.redraw import SiteNetworks, read_site_networks
 from prism_mri.evaluate.styles import place_styles
+from prism_mri.files import explain_os_error
 from prism_mri.models.site_model import read_model
 from prism_mri.models.translator import Translator, compute_digest
 
@@ -105,7 +113,7 @@ def evaluate_paper(
     bench = _set_up(sites, card, translator, (out, settings, inputs, others), progress)
     findings = _run(bench, inputs, networks, travellers)
     panels, arrays = cut_panels(sites, bench.methods, bench.workspace)
-    results = _assemble(bench, findings, covariate, _list_warnings(bench, inputs))
+    results = _assemble(bench, findings, covariate, _list_warnings(bench, inputs, covariate))
     results = results.model_copy(update={"panels": panels})
     write_paper_results(out, results, arrays, overwrite=overwrite)
     return results
@@ -124,7 +132,9 @@ def _set_up(
     modality = card.manifest.modality
     methods = (*build_baselines(modality), Prism(card, encoder), *others)
     _check_methods(methods, settings)
-    workspace = Workspace(out / WORK_NAME, _digest_sites(sites, inputs.prepared, settings))
+    workspace = Workspace(
+        out / WORK_NAME, _digest_sites(sites, inputs.prepared, settings, translator)
+    )
     apply_methods(
         sites,
         methods,
@@ -231,7 +241,14 @@ def _check_methods(methods: Sequence[HarmonizationMethod], settings: PaperSettin
 
 def _read_covariate(inputs: PaperInputs, sites: Sites, settings: PaperSettings) -> dict[str, str]:
     if settings.covariate is None:
+        if inputs.participants:
+            raise ConfigError("tables of participants serve a covariate: name one, or leave them")
         return {}
+    if "segmentation" not in inputs.experiments:
+        raise ConfigError(
+            f"covariate {settings.covariate} is followed on volumes, which segmentation networks"
+            " measure: do not leave those out"
+        )
     if not inputs.participants:
         raise ConfigError(
             f"covariate {settings.covariate} needs tables of participants: give SITE=FILE"
@@ -263,9 +280,26 @@ def _read_networks(
     return networks
 
 
-def _digest_sites(sites: Sites, folders: Sequence[Path], settings: PaperSettings) -> str:
-    manifests = [(folder / PREPARED_MANIFEST).read_text() for folder in folders]
-    return digest([manifests, sites.target, settings.slices])
+def _digest_sites(
+    sites: Sites, folders: Sequence[Path], settings: PaperSettings, translator: Translator
+) -> str:
+    """Return a digest of every file that is read, of what is chosen of it, and of this version."""
+    content = [(folder / PREPARED_MANIFEST).read_text() for folder in folders]
+    for image in sites.images:
+        entry = image.prepared.entry
+        names = (entry.image, entry.mask, entry.labels)
+        content += [_digest_file(image.prepared.folder / name) for name in names if name]
+    content += [translator.digest, prism_mri.__version__]
+    return digest([content, sites.target, settings.slices])
+
+
+def _digest_file(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as problem:
+        raise InputError(
+            f"cannot read {path}: {explain_os_error(problem)}; prepare the site again"
+        ) from problem
 
 
 def _describe_site(sites: Sites, name: str) -> SiteRecord:
@@ -280,7 +314,9 @@ def _describe_site(sites: Sites, name: str) -> SiteRecord:
     )
 
 
-def _list_warnings(bench: Bench, inputs: PaperInputs) -> tuple[str, ...]:
+def _list_warnings(
+    bench: Bench, inputs: PaperInputs, covariate: Mapping[str, str]
+) -> tuple[str, ...]:
     sites, card = bench.sites, bench.card
     warnings = []
     for name in sites.names:
@@ -294,12 +330,20 @@ def _list_warnings(bench: Bench, inputs: PaperInputs) -> tuple[str, ...]:
     slices = [name for name, kind in sites.held_out.items() if kind == "slices"]
     if slices:
         warnings.append(f"{', '.join(slices)}: tested on slices of the person trained on")
+    chosen_on = [name for name, kind in sites.held_out.items() if kind == "validation"]
+    if chosen_on:
+        warnings.append(
+            f"{', '.join(chosen_on)}: tested on validation people, by whom a training chose its"
+            " best epoch; how well a site draws its own images is a little flattered"
+        )
     if bench.truth.source == "anatomy-encoder":
         warnings.append(
-            "tissue labels are drawn by the shipped anatomy encoder, from the images as they were:"
-            " Table 3 favours PRISM, and the verdict does not count it; prepare with --labels, or"
-            " put FSL FAST on the PATH"
+            "tissue labels are drawn by the shipped anatomy encoder, from the images as they were,"
+            " which favours PRISM: the verdict counts neither Table 3 nor intensities by tissue;"
+            " prepare every site with --labels, or put FSL FAST on the PATH"
         )
+    if settings_covariate := bench.settings.covariate:
+        warnings += explain_missing_effects(sites, covariate, settings_covariate)
     if card.signer is None:
         warnings.append(f"the card of {sites.target} is not signed, or its key was not checked")
     missing = [name for name in ("recall", "segmentation") if name not in inputs.experiments]

@@ -150,10 +150,8 @@ class Bench:
         )
         add_style_distances(distances, findings.styles, self.sites)
         findings.distances = tabulate_distances(distances, self.sites, self.methods, self.settings)
-        # Labels drawn by the anatomy encoder favour what is drawn from its anatomy.
-        changes = findings.dice_changes if source != "anatomy-encoder" else []
         findings.checks = judge_checks(
-            measures, findings.distances, changes, self.methods, self.settings
+            measures, findings.distances, findings.dice_changes, self.settings, labels=source
         )
         self.report("distances and looks for harm", 1, 1)
 

@@ -54,12 +54,21 @@ def read_travellers(path: Path, sites: Sites) -> tuple[Traveller, ...]:
         )
     known = {image.person for image in sites.walk("test")}
     people: dict[str, dict[str, str]] = defaultdict(dict)
-    strangers = []
-    for row in reader:
-        subject = (row["subject"] or "").removeprefix("sub-")
-        if f"{row['site']}/{subject}" not in known:
-            strangers.append(f"{row['site']}/{subject}")
-        people[row["person"]][row["site"]] = subject
+    strangers, seen = [], set()
+    for line, row in enumerate(reader, start=2):
+        person, site, subject = ((row[name] or "").strip() for name in COLUMNS)
+        subject = subject.removeprefix("sub-")
+        if not (person and site and subject):
+            raise InputError(f"{path}, line {line}: a cell is empty; give {', '.join(COLUMNS)}")
+        if site in people[person] or (site, subject) in seen:
+            raise InputError(
+                f"{path}, line {line}: {site}/{subject} or {person} at {site} stands there twice;"
+                " give every scan and every person at a site once"
+            )
+        seen.add((site, subject))
+        if f"{site}/{subject}" not in known:
+            strangers.append(f"{site}/{subject}")
+        people[person][site] = subject
     if strangers:
         raise InputError(
             f"{path} names {', '.join(strangers)}, who are not held out there: travelling people"

@@ -12,6 +12,8 @@ RULES = (
     "Improved: nothing is harmful, and the intensity distance falls or Dice rises with the whole"
     " interval.",
     "No effect: neither. Undecided: fewer than two people, so that there are no intervals.",
+    "An improvement says by which looks harm is not ruled out, where an interval reaches beyond its"
+    " limit. Intervals are of single looks, over people, widened for few of them (Student's t).",
     "Overall: harmful if any source site is; improved if one is and none is harmful.",
 )
 """How verdicts come about, for the reader of a report."""
@@ -63,6 +65,11 @@ def _judge_site(site: str, method: str, checks: Sequence[CheckRow]) -> Verdict:
     else:
         judgement, told = "no effect", []
     reasons = tuple(_explain(check) for check in told)
+    open_questions = [
+        c.check for c in checks if c.result in ("none", "unknown") and c.check in _NAMES
+    ]
+    if judgement == "improved" and open_questions:
+        reasons += (f"too few people to rule out harm by {', '.join(open_questions)}",)
     return Verdict(site=site, method=method, judgement=judgement, reasons=reasons)
 
 

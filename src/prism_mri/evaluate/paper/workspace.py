@@ -1,5 +1,6 @@
 """Harmonized slices and finished tables on disk, so that a killed evaluation goes on."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from prism_mri.errors import InputError
 from prism_mri.evaluate.paper.images import SiteImage, Sites
 from prism_mri.evaluate.paper.methods import HarmonizationMethod
 from prism_mri.files import write_whole
@@ -44,8 +46,13 @@ class Workspace:
 
     def read_array(self, path: Path) -> np.ndarray:
         """Read an array that `write_array` kept."""
-        with io.BytesIO(path.read_bytes()) as stream:
-            array: np.ndarray = np.load(stream, allow_pickle=False)
+        try:
+            with io.BytesIO(path.read_bytes()) as stream:
+                array: np.ndarray = np.load(stream, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as problem:
+            raise InputError(
+                f"{path} is damaged or gone ({problem}): delete {path.parent} and run again"
+            ) from problem
         return array
 
     def write_array(self, path: Path, array: np.ndarray) -> None:
@@ -72,7 +79,8 @@ class Workspace:
         adapter: TypeAdapter[ResultT] = TypeAdapter(kind)
         path = self.folder / "tables" / f"{name}-{digest([self.data, depends_on])}.json"
         if path.exists():
-            return adapter.validate_json(path.read_bytes())
+            with contextlib.suppress(ValidationError):  # damaged: computed again
+                return adapter.validate_json(path.read_bytes())
         result = compute()
         write_whole(path, adapter.dump_json(result), overwrite=True)
         return result
