@@ -17,19 +17,19 @@ from prism_mri.evaluate.paper.segmentation import segment, train_segmenter
 SETTINGS = PaperSettings(classifier_steps=3, classifier_size=32, batch=8)
 
 
-def make_sites(seed, shift=0.3):
+def make_sites(seed, shift=0.3, size=32):
     """Noise at two levels."""
     generator = np.random.default_rng(seed)
     sites = np.repeat([0, 1], 12).astype(np.int64)
-    images = generator.normal(0.5, 0.1, (24, 1, 32, 32)) + shift * sites[:, None, None, None]
+    images = generator.normal(0.5, 0.1, (24, 1, size, size)) + shift * sites[:, None, None, None]
     return LabelledSlices(images.astype(np.float32), sites)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_classifier_learns_a_difference_of_level(network):
-    settings = SETTINGS.model_copy(update={"classifier_steps": 80})
-    model = train_classifier(network, make_sites(0), 2, settings, seed=1)
-    test = make_sites(1)
+    settings = SETTINGS.model_copy(update={"classifier_steps": 60, "batch": 16})
+    model = train_classifier(network, make_sites(0, size=64), 2, settings, seed=1)
+    test = make_sites(1, size=64)
     assert np.mean(np.array(classify(model, test.images)) == test.sites) > 0.8
 
 

@@ -25,7 +25,7 @@ from prism_mri.evaluate.paper.workspace import Workspace
 
 NETWORKS: tuple[Network, ...] = ("resnet50", "efficientnet-b2")
 _LEARNING_RATE: Final[dict[Network, float]] = {"resnet50": 3e-3, "efficientnet-b2": 1e-3}
-_SETTLING = 16
+_SETTLING = 4
 _SHUFFLED_RUNS = 2
 """Enough to see that nothing is learned from shuffled names."""
 
@@ -204,18 +204,18 @@ def train_classifier(
             optimizer, rate, total_steps=settings.classifier_steps
         )
 
-        def draw() -> torch.Tensor:
-            return torch.multinomial(rarity, settings.batch, True, generator=generator)
+        def draw(count: int) -> torch.Tensor:
+            return torch.multinomial(rarity, count, True, generator=generator)
 
         for _ in range(settings.classifier_steps):
-            chosen = draw()
+            chosen = draw(settings.batch)
             loss = functional.cross_entropy(_ask(model, images[chosen]), labels[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
         # Batches of all sites, as in training: within one site intensities vary too little.
-        settle_normalization(model, (_ask(model, images[draw()]) for _ in range(_SETTLING)))
+        settle_normalization(model, (_ask(model, images[draw(64)]) for _ in range(_SETTLING)))
     return model
 
 
