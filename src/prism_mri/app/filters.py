@@ -36,6 +36,7 @@ _ENTITIES: Final = {
     "chunk": "chunk",
     "space": "space",
 }
+_INDICES: Final = {"run", "echo", "flip", "inv", "chunk"}
 _FIXED: Final = {"datatype": "anat", "extension": ".nii.gz"}
 """What fMRIPrep's examples name beside entities; every image has it, so it may say nothing else."""
 
@@ -59,7 +60,7 @@ def read_filter(path: Path, modality: str) -> EntityFilter:
 
 def is_chosen(image: ImageRef, wanted: EntityFilter) -> bool:
     """Tell whether an image's name has the entities that a filter asks for."""
-    return all(_matches(image.entities.get(key), labels) for key, labels in wanted.items())
+    return all(_matches(image.entities.get(key), key, labels) for key, labels in wanted.items())
 
 
 def _read_object(path: Path) -> dict[str, object]:
@@ -112,12 +113,14 @@ def _read_label(value: object, where: str) -> str | None:
     raise BidsError(f"{where}: {value!r} is no label: write a text, a number, null, or a list")
 
 
-def _matches(label: str | None, wanted: tuple[str | None, ...]) -> bool:
+def _matches(label: str | None, key: str, wanted: tuple[str | None, ...]) -> bool:
     if label is None:
         return None in wanted
-    return any(one == ANY or (one is not None and _plain(one) == _plain(label)) for one in wanted)
+    return any(
+        one == ANY or (one is not None and _plain(one, key) == _plain(label, key)) for one in wanted
+    )
 
 
-def _plain(label: str) -> str:
-    """Return a label so that run 1 is also run 01, as an index is in BIDS."""
-    return label.lstrip("0") or "0" if label.isdecimal() else label
+def _plain(label: str, key: str) -> str:
+    """Return a label, an index without leading zeros: run 1 is also run 01."""
+    return label.lstrip("0") or "0" if key in _INDICES and label.isdecimal() else label

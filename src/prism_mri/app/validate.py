@@ -44,7 +44,7 @@ def _list_errors(report: str) -> list[str]:
     try:
         issues = json.loads(report)["issues"]
         found = issues["issues"] if "issues" in issues else issues["errors"]
-        codes = {one.get("code") or one.get("key") for one in found if _is_error(one)}
+        codes = {one.get("key") or one.get("code") for one in found if _is_error(one)}
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
     return sorted(str(code) for code in codes)

@@ -18,6 +18,7 @@ from prism_mri.volume import strip_nifti_suffix
 
 TABLE_NAME: Final = "group_harmonized.tsv"
 PAGE_NAME: Final = "group_harmonized.html"
+_IGNORED: Final = "group_harmonized.*"
 OUTLYING: Final = 3.5
 """Robust z beyond which a number is marked.
 
@@ -94,6 +95,7 @@ def write_group(
     standing = [str(out / name) for name in changed if (out / name).exists()]
     if standing and not overwrite:
         raise InputError(f"{', '.join(standing)} says something else: pass --overwrite")
+    _ignore_both(out / ".bidsignore")
     for name, content in changed.items():
         write_whole(out / name, content, overwrite=True)
     return [out / name for name in contents]
@@ -236,6 +238,13 @@ def _show(value: float) -> str:
 
 def _is_among(label: str | None, wanted: Sequence[str], key: str) -> bool:
     return not wanted or label in {f"{key}-{one.removeprefix(f'{key}-')}" for one in wanted}
+
+
+def _ignore_both(path: Path) -> None:
+    """Let BIDS validators pass over table and page, whose names are no BIDS names."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    if _IGNORED not in lines:
+        write_whole(path, "\n".join([*lines, _IGNORED, ""]).encode(), overwrite=True)
 
 
 def _holds(path: Path, content: bytes) -> bool:
