@@ -1,18 +1,21 @@
 """The BIDS App end to end: whole, shared, killed and resumed, refused."""
 
 import json
+import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
 
 from prism_mri.app import crew
+from prism_mri.app.person import Person
 from prism_mri.volume import read_volume, write_volume
 
 PEOPLE = {"01": ("a", "b"), "02": ("a",), "03": ("a",)}
@@ -116,14 +119,11 @@ def test_a_dataset_becomes_a_derivative(participants, dataset, tmp_path):
 
 def test_it_writes_what_harmonize_writes(command, participants, dataset, card, tmp_path):
     participants()
-    command("harmonize", dataset, *card, "--out", tmp_path / "same")
+    with crew._one_thread():  # N4 sums in another order where it has more
+        command("harmonize", dataset, *card, "--out", tmp_path / "same")
     ours = take_stock(tmp_path / "out")
-    assert {name: ours[name] for name in take_stock(tmp_path / "same")} == take_stock(
-        tmp_path / "same"
-    )
-    assert {name for name in ours if not name.startswith(".prism-work")} == set(
-        take_stock(tmp_path / "same")
-    )
+    results = {name: ours[name] for name in ours if not name.startswith(".prism-work")}
+    assert results == take_stock(tmp_path / "same")
 
 
 def test_heads_need_their_masks(command, participants, dataset, tmp_path):
@@ -171,7 +171,7 @@ def test_the_validator_accepts_input_and_output(command, dataset, card, tmp_path
     )
     issues = json.loads(done.stdout)["issues"]["issues"]
     assert [issue for issue in issues if issue["severity"] == "error"] == []
-    (dataset / "sub-01" / "wrong.txt").touch()
+    (dataset / "sub-01" / "wrong.txt").write_text("no such name in BIDS")
     refused = command("bids", dataset, tmp_path / "other", "participant", *card)
     assert refused.code == 1
     assert "is not valid BIDS (NOT_INCLUDED)" in refused.err
@@ -188,7 +188,7 @@ def test_several_processes_write_the_same_bytes(participants, undisturbed, tmp_p
 
 
 def test_runs_on_the_same_and_other_labels_share_a_folder(start, undisturbed, tmp_path):
-    chosen = (("01", "02", "03"), ("01", "02", "03"), ("03", "02"))
+    chosen = (("01", "02", "03"), ("03", "02"))
     runs = [start("--participant-label", *labels) for labels in chosen]
     ends = [(*run.communicate(timeout=300), run.returncode) for run in runs]
     for labels, (out, err, code) in zip(chosen, ends, strict=True):
@@ -198,7 +198,7 @@ def test_runs_on_the_same_and_other_labels_share_a_folder(start, undisturbed, tm
     assert take_stock(tmp_path / "out") == undisturbed
     # Every image was harmonized once, and taken up by whoever else was asked for it.
     done = [int(line.split()[0]) for _, err, _ in ends for line in find_done(err)]
-    assert sum(done) == 4 + 4 + 2 - 4
+    assert sum(done) == 4 + 2 - 4
 
 
 def find_done(err):
@@ -246,13 +246,25 @@ def test_what_a_writer_left_is_cleared_away(participants, undisturbed, tmp_path)
     assert take_stock(tmp_path / "out") == undisturbed
 
 
-def test_a_process_that_dies_is_told(monkeypatch, tmp_path):
-    person = SimpleNamespace(images=("sub-01/anat/sub-01_T2w.nii.gz",))
-    with crew.ProcessPoolExecutor(1, initializer=sys.exit, initargs=(1,)) as executor:
-        told = list(crew._share_out(executor, [person, person], False))
-    assert [outcome.failures[0].split(",")[0] for _, outcome in told] == [
-        "sub-01/anat/sub-01_T2w.nii.gz: not harmonized"
-    ] * 2
+def test_a_process_that_dies_is_told():
+    people = [
+        Person(label, (f"sub-{label}/anat/sub-{label}_T2w.nii.gz",)) for label in ("01", "02")
+    ]
+    with ProcessPoolExecutor(1, get_context("spawn"), os._exit, (1,)) as executor:
+        told = dict(crew._share_out(executor, people, wait=False))
+    for person in people:
+        (failure,) = told[person].failures
+        assert failure.startswith(f"{person.images[0]}: not harmonized, since a process ended")
+
+
+def test_a_terminated_run_ends_its_processes(start, tmp_path):
+    run = start("--n-procs", "2")
+    wait_for(run, tmp_path / "out", 1)
+    run.send_signal(signal.SIGTERM)
+    _, err = run.communicate(timeout=60)
+    assert (run.returncode, err.splitlines()[-1]) == (130, "prism-mri: interrupted")
+    assert "Traceback" not in err
+    assert not list((tmp_path / "out").rglob("*.part"))
 
 
 # --- what is refused, and what goes wrong ---------------------------------------------------------
