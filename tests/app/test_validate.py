@@ -9,6 +9,11 @@ from prism_mri.app.validate import validate_dataset
 from prism_mri.errors import BidsError
 
 
+@pytest.fixture(autouse=True)
+def dataset(tmp_path):
+    (tmp_path / "sub-01").mkdir()
+
+
 @pytest.fixture
 def validator(tmp_path, monkeypatch):
     """Put a validator on the PATH that prints a report and exits with a code."""
@@ -69,3 +74,9 @@ def test_without_a_validator_there_is_a_warning(tmp_path, monkeypatch, caplog):
         validate_dataset(tmp_path)
     (line,) = caplog.messages
     assert line.startswith("dataset not validated: no bids-validator-deno or bids-validator")
+
+
+def test_what_is_no_dataset_is_not_asked_about(validator, tmp_path):
+    validator("bids-validator", "", 0)
+    with pytest.raises(BidsError, match="none is no folder: give the root of a BIDS dataset"):
+        validate_dataset(tmp_path / "none")

@@ -46,12 +46,7 @@ def choose_images(dataset: Path, modality: str, choice: Choice) -> list[ImageRef
         InputError: a label is unknown, or nothing is left.
     """
     wanted = read_filter(choice.filter_file, modality) if choice.filter_file else NO_FILTER
-    if not dataset.is_dir():
-        raise BidsError(f"{dataset} is no folder: give the root of a BIDS dataset")
-    if not is_bids_dataset(dataset):
-        raise BidsError(
-            f"{dataset} is no BIDS dataset: it has no dataset_description.json and no sub- folders"
-        )
+    check_dataset(dataset)
     images = [
         image
         for image in find_images([dataset], modality, choosable=True)
@@ -76,6 +71,20 @@ def choose_images(dataset: Path, modality: str, choice: Choice) -> list[ImageRef
     if passed_over:
         _LOGGER.warning("%d participants have no image that was asked for", passed_over)
     return images
+
+
+def check_dataset(dataset: Path) -> None:
+    """Refuse what is no BIDS dataset.
+
+    Raises:
+        BidsError: no folder, or one without description and participants.
+    """
+    if not dataset.is_dir():
+        raise BidsError(f"{dataset} is no folder: give the root of a BIDS dataset")
+    if not is_bids_dataset(dataset):
+        raise BidsError(
+            f"{dataset} is no BIDS dataset: it has no dataset_description.json and no sub- folders"
+        )
 
 
 def strip_prefix(label: str, key: str) -> str:

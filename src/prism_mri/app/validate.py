@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from prism_mri.app.choose import check_dataset
 from prism_mri.errors import BidsError
 
 _LOGGER = logging.getLogger(__name__)
@@ -18,8 +19,9 @@ def validate_dataset(dataset: Path) -> None:
     """Refuse a dataset that the BIDS validator on the PATH finds errors in; warn without one.
 
     Raises:
-        BidsError: the dataset is not valid.
+        BidsError: this is no dataset, or not a valid one.
     """
+    check_dataset(dataset)
     found = next((path for path in map(shutil.which, VALIDATORS) if path), None)
     if found is None:
         _LOGGER.warning(
