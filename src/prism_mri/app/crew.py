@@ -130,6 +130,8 @@ def _tell_death(person: Person) -> Outcome:
 # --- in the other processes -----------------------------------------------------------------------
 
 _HELD: dict[str, tuple[Recipe, Places, Networks]] = {}
+_AT_WORK = threading.Event()
+_ENDED = 128 + signal.SIGTERM
 
 
 def _start(recipe: Recipe, places: Places) -> None:
@@ -150,10 +152,20 @@ def _follow_parent() -> None:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    """Unwind, so that temporary files are removed."""
-    raise SystemExit(128 + signal.SIGTERM)
+    """Unwind from a person, so that temporary files are removed; else there is nothing to tidy."""
+    if _AT_WORK.is_set():
+        raise SystemExit(_ENDED)
+    os._exit(_ENDED)
 
 
 def _work(person: Person, wait: bool) -> Outcome | None:
     recipe, places, networks = _HELD["run"]
-    return harmonize_person(person, places, networks, recipe.options, wait=wait)
+    try:
+        try:
+            _AT_WORK.set()
+            return harmonize_person(person, places, networks, recipe.options, wait=wait)
+        finally:
+            _AT_WORK.clear()
+    except SystemExit:
+        # The pool would take it for this person's result, and wait for more work for ever.
+        os._exit(_ENDED)
