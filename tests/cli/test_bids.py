@@ -73,18 +73,25 @@ def participants(command, dataset, card, tmp_path):
 
 @pytest.fixture
 def start(dataset, card, tmp_path):
-    """Start the participant level as a process of its own."""
+    """Start the participant level as a process of its own; none outlives its test."""
+    started = []
 
     def run(*words, out="out"):
         where = [dataset, tmp_path / out, "participant", *card, "--skip-bids-validation", *words]
-        return subprocess.Popen(
-            [sys.executable, "-m", "prism_mri", "bids", *map(str, where)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "prism_mri", "bids", *map(str, where)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
+        return started[-1]
 
-    return run
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture
@@ -213,7 +220,7 @@ def test_a_killed_run_goes_on_where_it_was(start, participants, undisturbed, tmp
         wait_for(run, tmp_path / "out", standing)
         time.sleep(chance.uniform(0, 0.6))
         run.send_signal(signal.SIGKILL)
-        run.communicate(timeout=60)
+        run.communicate(timeout=120)
     before = find_times(tmp_path / "out")
     result = participants("--n-procs", n_procs)
     assert result.code == 0, result.err
@@ -225,7 +232,7 @@ def test_a_killed_run_goes_on_where_it_was(start, participants, undisturbed, tmp
 
 def wait_for(run, out, standing):
     """Wait until this many volumes stand, or the run ends."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while run.poll() is None and len(find_times(out)) < standing:
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -261,7 +268,7 @@ def test_a_terminated_run_ends_its_processes(start, tmp_path):
     run = start("--n-procs", "2")
     wait_for(run, tmp_path / "out", 1)
     run.send_signal(signal.SIGTERM)
-    _, err = run.communicate(timeout=60)
+    _, err = run.communicate(timeout=120)
     assert (run.returncode, err.splitlines()[-1]) == (130, "prism-mri: interrupted")
     assert "Traceback" not in err
     assert not list((tmp_path / "out").rglob("*.part"))
