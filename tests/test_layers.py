@@ -61,7 +61,7 @@ except SystemExit as stop:
 """
 
 
-@pytest.mark.parametrize("command", [(), ("harmonize",), ("train",), ("evaluate",)])
+@pytest.mark.parametrize("command", [(), ("bids",), ("harmonize",), ("train",), ("evaluate",)])
 def test_help_loads_nothing_heavy(command: tuple[str, ...]) -> None:
     result = subprocess.run(
         [sys.executable, "-c", RUN_AND_LIST_MODULES, *command, "--help"],

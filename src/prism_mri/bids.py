@@ -341,7 +341,7 @@ def is_bids_dataset(folder: Path) -> bool:
 
 def _find_in(path: Path, modality: str) -> Iterator[ImageRef]:
     if path.is_file():
-        yield _reference(path, PurePath(path.name))
+        yield reference_image(path, PurePath(path.name))
         return
     prepared = (path / PREPARED_MANIFEST).is_file()
     for file in sorted(path.rglob("*.nii*")):
@@ -353,7 +353,7 @@ def _find_in(path: Path, modality: str) -> Iterator[ImageRef]:
             and file.is_file()
             and _is_wanted(file.name, modality, prepared=prepared)
         ):
-            yield _reference(file, PurePath(relative))
+            yield reference_image(file, PurePath(relative))
 
 
 def _is_wanted(name: str, modality: str, *, prepared: bool) -> bool:
@@ -365,7 +365,13 @@ def _is_wanted(name: str, modality: str, *, prepared: bool) -> bool:
     return parsed.suffix == modality and parsed.entities.get("desc") == wanted_desc
 
 
-def _reference(path: Path, relative: PurePath) -> ImageRef:
+def reference_image(path: Path, relative: PurePath) -> ImageRef:
+    """Return an image and whom its name says that it shows.
+
+    Args:
+        path: the NIfTI file.
+        relative: path below the input that it was found in.
+    """
     try:
         entities = BidsName.parse(path.name).entities
     except BidsError:

@@ -3,8 +3,12 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prism_mri.cli.parsing import MODALITIES, Subparsers, parse_seed
+
+if TYPE_CHECKING:
+    from prism_mri.harmonize import HarmonizeOptions
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -25,10 +29,20 @@ def add_parser(subparsers: Subparsers) -> None:
         help="NIfTI files, folders, a BIDS or prepared dataset",
     )
     parser.add_argument(
-        "--card", metavar="SITE.prism", type=Path, required=True, help="the target's site card"
-    )
-    parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="folder for the results"
+    )
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser, *, card_required: bool = True) -> None:
+    """Add what says to which card images are harmonized, and how."""
+    parser.add_argument(
+        "--card",
+        metavar="SITE.prism",
+        type=Path,
+        required=card_required,
+        help="the target's site card",
     )
     parser.add_argument(
         "--model",
@@ -87,18 +101,13 @@ def add_parser(subparsers: Subparsers) -> None:
         "--seed", metavar="S", type=parse_seed, default=0, help="of --style sample (default: 0)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
-    parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Harmonize, and write the paths of the results to stdout."""
-    from prism_mri.card import read_card
-    from prism_mri.cli.progress import show_progress
-    from prism_mri.harmonize import HarmonizeOptions, SourceCleaning, harmonize_inputs
-    from prism_mri.models.translator import read_translator
+def read_options(args: argparse.Namespace) -> "HarmonizeOptions":
+    """Return how to harmonize, from what :func:`add_options` parsed."""
+    from prism_mri.harmonize import HarmonizeOptions, SourceCleaning
 
-    card = read_card(args.card, trust=args.trust, allow_unsigned=args.allow_unsigned)
-    options = HarmonizeOptions(
+    return HarmonizeOptions(
         style=args.style,
         outside=args.outside,
         brain_mask=args.brain_mask,
@@ -110,6 +119,16 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         overwrite=args.overwrite,
     )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Harmonize, and write the paths of the results to stdout."""
+    from prism_mri.card import read_card
+    from prism_mri.cli.progress import show_progress
+    from prism_mri.harmonize import harmonize_inputs
+    from prism_mri.models.translator import read_translator
+
+    card = read_card(args.card, trust=args.trust, allow_unsigned=args.allow_unsigned)
     with show_progress("harmonize", "image") as progress:
         written = harmonize_inputs(
             args.inputs,
@@ -117,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
             card=card,
             translator=read_translator(),
             model=args.model,
-            options=options,
+            options=read_options(args),
             progress=progress,
         )
     for path in written:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from prism_mri import __version__
 from prism_mri.cli import (
     audit,
+    bids,
     demo,
     evaluate,
     harmonize,
@@ -37,6 +38,7 @@ _COMMANDS = (
     publish,
     inspect,
     harmonize,
+    bids,
     evaluate,
     report,
     reproduce,
