@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from prism_mri.cli.parsing import MODALITIES, Subparsers, parse_seed
+from prism_mri.cli.parsing import MODALITIES, Subparsers, add_extraction_option, parse_seed
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -65,6 +65,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="brain mask: a file, or a pattern with {dir}, {stem}, {sub}, {ses}; not needed for "
         "stripped images",
     )
+    add_extraction_option(parser)
     parser.add_argument(
         "--bias-correction",
         choices=["n4", "none"],
@@ -102,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         style=args.style,
         outside=args.outside,
         brain_mask=args.brain_mask,
+        extraction=args.brain_extraction,
         modality=args.modality,
         any_modality=args.any_modality,
         cleaning=SourceCleaning(

@@ -1,9 +1,10 @@
 """Harmonize files: find inputs, refuse early what cannot work, write volumes and sidecars."""
 
+import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,12 +15,14 @@ import torch
 import prism_mri
 from prism_mri.bids import (
     ImageRef,
+    brain_mask_name,
     find_images,
     find_other_modality,
     harmonized_name,
     is_bids_dataset,
     read_sidecar,
     write_dataset_description,
+    write_json,
 )
 from prism_mri.card import SiteCard
 from prism_mri.config import Modality
@@ -35,7 +38,13 @@ from prism_mri.harmonize.clean import CLEAN_ALL, SourceCleaning
 from prism_mri.harmonize.source import SourceAnatomy, check_source, read_source_anatomy
 from prism_mri.harmonize.volume import Harmonized, StyleMode, harmonize_volume
 from prism_mri.models.translator import Translator
-from prism_mri.preprocessing.brain_mask import find_brain_mask, resolve_mask_path
+from prism_mri.preprocessing.brain_extraction import (
+    STRIPPED,
+    BrainMask,
+    Extraction,
+    get_brain_mask,
+)
+from prism_mri.preprocessing.brain_mask import resolve_mask_path
 from prism_mri.types import MaskArray, VolumeArray
 from prism_mri.volume import Volume, read_mask, read_volume, strip_nifti_suffix, write_volume
 
@@ -70,6 +79,9 @@ class HarmonizeOptions:
         outside: what stands outside the brain of an image that was not stripped: "zero", or "keep"
             for the source in the target's intensity scale.
         brain_mask: mask file, or pattern with ``{dir}``, ``{stem}``, ``{sub}``, ``{ses}``.
+        extraction: how heads without a mask are stripped, as for
+            :func:`~prism_mri.preprocessing.brain_extraction.get_brain_mask`; such a mask is
+            written beside the result.
         modality: of the images; None for the card's.
         any_modality: warn of images of another modality than the card's instead of refusing them.
         cleaning: what to take off each image before its anatomy is read.
@@ -80,6 +92,7 @@ class HarmonizeOptions:
     style: StyleMode = "uniform"
     outside: Literal["zero", "keep"] = "zero"
     brain_mask: str | None = None
+    extraction: Extraction = "none"
     modality: Modality | None = None
     any_modality: bool = False
     cleaning: SourceCleaning = CLEAN_ALL
@@ -127,7 +140,7 @@ def harmonize_inputs(
     images = find_images(inputs, modality)
     if options.brain_mask is not None:
         resolve_mask_path(options.brain_mask, images[0])
-    targets = _plan_outputs(images, out, overwrite=options.overwrite)
+    targets = _plan_outputs(images, out, options)
     linked = _is_one_dataset(inputs)
     for doubt in doubts:
         _LOGGER.warning(doubt)
@@ -163,7 +176,7 @@ def _check_out(inputs: Sequence[Path], out: Path) -> None:
             raise InputError(f"{out} is the dataset to harmonize: choose another --out")
 
 
-def _plan_outputs(images: Sequence[ImageRef], out: Path, *, overwrite: bool) -> list[Path]:
+def _plan_outputs(images: Sequence[ImageRef], out: Path, options: HarmonizeOptions) -> list[Path]:
     targets = [out / image.relative.parent / harmonized_name(image.path) for image in images]
     doubled = sorted({str(path) for path in targets if targets.count(path) > 1})
     if doubled:
@@ -171,7 +184,7 @@ def _plan_outputs(images: Sequence[ImageRef], out: Path, *, overwrite: bool) -> 
             f"several inputs would be written to {', '.join(doubled)}: harmonize them one at a time"
         )
     standing = [str(path) for path in targets if path.exists() or _sidecar_path(path).exists()]
-    if standing and not overwrite:
+    if standing and not options.overwrite:
         raise InputError(
             f"{', '.join(standing)} exists already: pass --overwrite or choose another --out"
         )
@@ -193,7 +206,9 @@ def _harmonize_file(
     given = None
     if options.brain_mask is not None:
         given = read_mask(resolve_mask_path(options.brain_mask, image), volume)
-    mask = find_brain_mask(volume, given)
+    modality = options.modality or card.manifest.modality
+    found = get_brain_mask(volume, given, extraction=options.extraction, modality=modality)
+    mask = found.mask
     generator = torch.Generator().manual_seed(_draw_seed(options.seed, image))
     result = harmonize_volume(
         volume,
@@ -206,15 +221,18 @@ def _harmonize_file(
         cleaning=options.cleaning,
     )
     _check_image(result, card, options)
-    warnings = (*named, *result.warnings)
-    keeps = options.outside == "keep" and given is not None
+    warnings = (*named, *found.warnings, *result.warnings)
+    keeps = options.outside == "keep" and found.source != STRIPPED
     data = _keep_outside(result, volume, mask, card) if keeps else result.data
     sidecar = {
         **_describe_source(image, linked=linked),
         "SkullStripped": not keeps,
-        **_describe_harmonization(result, networks, options, (*networks.warnings, *warnings)),
+        **_describe_harmonization(
+            result, networks, options, found, (*networks.warnings, *warnings)
+        ),
     }
-    _write_result(target, data, volume, sidecar, overwrite=options.overwrite)
+    with _write_extracted(target, found, volume, sidecar["Sources"], options):
+        _write_result(target, data, volume, sidecar, overwrite=options.overwrite)
     return warnings
 
 
@@ -257,6 +275,28 @@ def _write_result(
         raise
 
 
+@contextlib.contextmanager
+def _write_extracted(
+    target: Path, found: BrainMask, like: Volume, sources: object, options: HarmonizeOptions
+) -> Iterator[None]:
+    """Write a mask that was made here for somebody to look at; taken back if the result fails."""
+    if not found.is_extracted:
+        yield
+        return
+    path = target.with_name(brain_mask_name(target))
+    text = {"Type": "Brain", "MaskSource": found.source, "Sources": sources}
+    files = (path, _sidecar_path(path))
+    replaced = any(file.exists() for file in files)
+    write_volume(path, found.mask, like, overwrite=options.overwrite, dtype=np.uint8)
+    try:
+        write_json(files[1], text, overwrite=options.overwrite)
+        yield
+    except PrismError:
+        for file in files if not replaced else ():
+            file.unlink(missing_ok=True)
+        raise
+
+
 def _draw_seed(seed: int, image: ImageRef) -> int:
     """Return a seed of this image's own, the same whatever else is harmonized with it."""
     digest = hashlib.sha256(f"{seed}/{image.relative.as_posix()}".encode()).digest()
@@ -293,7 +333,11 @@ def _is_number(value: object) -> bool:
 
 
 def _describe_harmonization(
-    result: Harmonized, networks: Networks, options: HarmonizeOptions, warnings: tuple[str, ...]
+    result: Harmonized,
+    networks: Networks,
+    options: HarmonizeOptions,
+    found: BrainMask,
+    warnings: tuple[str, ...],
 ) -> dict[str, object]:
     """Say with what and how an image was harmonized."""
     card = networks.card
@@ -312,7 +356,8 @@ def _describe_harmonization(
             "StyleVector": [round(float(value), 6) for value in result.style],
             "Seed": options.seed if options.style == "sample" else None,
             "Outside": options.outside,
-            "BrainMask": "given" if options.brain_mask else "nonzero voxels",
+            "BrainMask": found.source,
+            "BrainExtraction": options.extraction,
             "AnyModality": options.any_modality,
             "BiasCorrection": "n4" if cleaned and options.cleaning.bias_field else "none",
             "Denoising": "nlm" if cleaned and options.cleaning.noise else "none",
