@@ -56,7 +56,7 @@ def read_scans(paths: Sequence[Path]) -> Iterator[Case]:
     for path in paths:
         volume, stem = read_volume(path), strip_nifti_suffix(path)
         mask = path.with_name(f"{stem}_brainmask.nii.gz")
-        modality = next((modality for word, modality in _WORDS if word in stem), "T2w")
+        modality: Modality = next((kind for word, kind in _WORDS if word in stem), "T2w")
         yield stem, volume, read_mask(mask, volume) if mask.exists() else None, modality
 
 

@@ -59,8 +59,9 @@ def test_heads_without_masks_are_refused_by_name(
 ) -> None:
     heads = write_head(tmp_path / "raw", 2)
     with pytest.raises(InputError, match=r"p0\.nii\.gz: the image is not stripped") as caught:
-        run(heads, tmp_path / "out", "--site", "guys")
+        run(heads, tmp_path / "out", "--site", "guys", "--brain-extraction", "none")
     assert str(caught.value).count("--brain-mask") == 2
+    assert str(caught.value).count("--brain-extraction auto") == 2
     assert capsys.readouterr().out == ""
     assert not (tmp_path / "out").exists()
 

@@ -21,7 +21,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "known spacing and intensity, and hold out some people for validation. Heads without "
         "brain masks are stripped as --brain-extraction says. With --png, write the middle axial "
         "slice of every image as 8-bit grey PNG of 256 x 256 pixels of 1 mm instead, with gamma "
-        "copies and brain masks, people split into train and test; such folders can be prepared in turn.",
+        "copies and brain masks, people split into train and test; such folders "
+        "can be prepared in turn.",
         epilog="For research, not for diagnosis.",
     )
     parser.add_argument(

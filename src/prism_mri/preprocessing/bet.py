@@ -143,11 +143,11 @@ def _conform_head(volume: Volume) -> Volume:
 
 def _grow_surface(head: Volume, settings: BetSettings) -> tuple[MaskArray, float]:
     """Return what the surface encloses, and the brain's typical intensity."""
-    module: Any = importlib.import_module(PACKAGE)
     # It takes voxels for millimetres divided by one spacing, and its own array for the world.
     image = as_nibabel(Volume(head.data, np.diag([SPACING_MM] * 3 + [1.0])))
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        module: Any = importlib.import_module(PACKAGE)
         try:
             extractor = module.BrainExtractor(img=image, bt=_FIRST_THRESHOLD)
             extractor.run(iterations=settings.first_steps)
@@ -165,7 +165,7 @@ def _fill(extractor: Any) -> MaskArray:
     """Return the voxels inside the extractor's surface."""
     voxels = np.rint(extractor.surface.voxelized(1).fill().points).astype(int)
     within = ((voxels >= 0) & (voxels < np.array(extractor.shape))).all(axis=1)
-    mask = np.zeros(extractor.shape, dtype=bool)
+    mask: MaskArray = np.zeros(extractor.shape, dtype=bool)
     mask[tuple(voxels[within].T)] = True
     if not mask.any():
         raise ImageError(_NOTHING)
