@@ -66,9 +66,7 @@ def test_stray_pieces_are_named() -> None:
     ("axis", "end", "name"),
     [(0, 0, "left"), (0, -1, "right"), (1, 0, "back"), (1, -1, "front"), (2, -1, "upper")],
 )
-def test_a_cut_off_brain_is_named_by_the_border(
-    axis: int, end: int, name: str, flip: bool
-) -> None:
+def test_a_cut_off_brain_is_named_by_the_border(axis: int, end: int, name: str, flip: bool) -> None:
     volume, mask = make_head(), RADIUS < 1
     middle = SHAPE[axis] // 2
     kept = slice(middle, None) if end == 0 else slice(None, middle)
@@ -105,7 +103,9 @@ def test_a_volume_no_adult_has() -> None:
     (line,) = check_brain_volume(799)
     assert line.startswith("the brain mask holds 799 ml, expected 800 to 2300")
     assert check_brain_volume(2301)
-    assert compute_mask_ml(make_head(), RADIUS < 1) == pytest.approx(4 / 3 * np.pi * 7 * 8.5 * 5.5, rel=0.01)
+    assert compute_mask_ml(make_head(), RADIUS < 1) == pytest.approx(
+        4 / 3 * np.pi * 7 * 8.5 * 5.5, rel=0.01
+    )
 
 
 def test_voxel_neighbours_over_corners_are_one_piece() -> None:
