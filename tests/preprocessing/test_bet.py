@@ -14,7 +14,7 @@ from prism_mri.preprocessing.brain_extraction import get_brain_mask
 from prism_mri.simulate.cohort import CohortPlan, simulate_cohort
 from prism_mri.volume import Volume, read_mask, read_volume
 
-QUICK = replace(SETTINGS["T2w"], first_steps=120, steps=60)
+QUICK = replace(SETTINGS["T2w"], first_steps=400, steps=100)
 SHORT = replace(SETTINGS["T2w"], first_steps=4, steps=4)
 SHAPE = (92, 112, 36)
 SPACING = (2.0, 2.0, 4.5)
