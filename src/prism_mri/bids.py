@@ -332,6 +332,21 @@ def harmonized_name(path: Path) -> str:
         return f"{stem}_desc-harmonized{path.name.removeprefix(stem)}"
 
 
+def brain_mask_name(path: Path) -> str:
+    """Return the name of the brain mask that belongs to an image or what was made of it.
+
+    ``sub-01_desc-harmonized_T2w.nii.gz`` has ``sub-01_desc-brain_mask.nii.gz``, and
+    ``scan_desc-harmonized.nii.gz`` has ``scan_desc-brain_mask.nii.gz``.
+    """
+    stem = strip_nifti_suffix(path)
+    ending = path.name.removeprefix(stem)
+    try:
+        name = BidsName.parse(path.name)
+    except BidsError:
+        return f"{stem.removesuffix('_desc-harmonized')}_desc-brain_mask{ending}"
+    return BidsName(name.entities, "mask", name.extension).with_entities(desc="brain").filename()
+
+
 def is_bids_dataset(folder: Path) -> bool:
     """Tell whether a folder is the root of a BIDS dataset."""
     return (folder / "dataset_description.json").is_file() or any(

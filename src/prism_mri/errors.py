@@ -18,6 +18,10 @@ class ImageError(InputError):
     """An image file or its contents cannot be used."""
 
 
+class NotStrippedError(ImageError):
+    """An image shows more than a brain, and nobody says where in it the brain is."""
+
+
 class BidsError(InputError):
     """A BIDS name, sidecar or dataset is not what it says it is."""
 

@@ -21,6 +21,7 @@ from prism_mri.files import write_whole
 from prism_mri.layouts import Layout, compare_counts
 from prism_mri.models.site_model import DESCRIPTION_NAME, read_model
 from prism_mri.models.translator import Translator
+from prism_mri.preprocessing.brain_extraction import Extraction
 from prism_mri.preprocessing.prepare import prepare_site
 from prism_mri.report import write_report
 from prism_mri.training.anchored import AnchoredSettings, train_anchored
@@ -47,12 +48,14 @@ class RawData:
         brain_mask: pattern of brain masks; None for stripped images.
         labels: pattern of tissue labels, for Table 3; None leaves them to FSL FAST, or else to the
             shipped anatomy encoder.
+        extraction: how heads without a mask are stripped.
     """
 
     ixi: Path
     adni: Path
     brain_mask: str | None = None
     labels: str | None = None
+    extraction: Extraction = "none"
 
 
 def reproduce(
@@ -159,6 +162,7 @@ def _prepare(
             layout=layout,
             contract=PreprocessingContract.for_modality("T2w"),
             brain_mask=raw.brain_mask,
+            extraction=raw.extraction,
             labels=raw.labels,
             validation_fraction=_TEST_FRACTION,
             seed=seed,

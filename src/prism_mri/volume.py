@@ -243,6 +243,11 @@ def resample_to(volume: Volume, like: Volume, order: int = 1) -> VolumeArray:
     return sampled
 
 
+def as_nibabel(volume: Volume) -> Any:
+    """Return a volume as the image object that packages built on nibabel ask for."""
+    return nib.Nifti1Image(volume.data, volume.affine)
+
+
 def strip_nifti_suffix(path: Path) -> str:
     """Return the file's name without its ending: ``sub-01_T2w`` from ``sub-01_T2w.nii.gz``.
 

@@ -110,7 +110,7 @@ IMAGES = {
 def test_a_bad_image_is_refused(scan, request, name, case):
     spoil, fault, remedy = IMAGES[case]
     spoil(scan)
-    line = request.getfixturevalue(name)(scan)
+    line = request.getfixturevalue(name)(scan, "--brain-extraction", "none")
     assert str(scan) in line or str(scan.with_name("scan.json")) in line
     assert fault in line
     assert remedy in line

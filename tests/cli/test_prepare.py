@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from prism_mri.cli import prepare
+from prism_mri.data.prepared import read_prepared
 from prism_mri.errors import ConfigError, InputError
 from prism_mri.volume import Volume, write_volume
 
@@ -59,8 +60,9 @@ def test_heads_without_masks_are_refused_by_name(
 ) -> None:
     heads = write_head(tmp_path / "raw", 2)
     with pytest.raises(InputError, match=r"p0\.nii\.gz: the image is not stripped") as caught:
-        run(heads, tmp_path / "out", "--site", "guys")
+        run(heads, tmp_path / "out", "--site", "guys", "--brain-extraction", "none")
     assert str(caught.value).count("--brain-mask") == 2
+    assert str(caught.value).count("--brain-extraction auto") == 2
     assert capsys.readouterr().out == ""
     assert not (tmp_path / "out").exists()
 
@@ -155,3 +157,43 @@ def test_images_of_another_modality_name_the_option(tmp_path: Path) -> None:
     assert f"no T2w image in {heads}, but T1w; " in str(caught.value)
     with pytest.raises(InputError, match="expected T2w; give T2w images, or --modality T1w for"):
         run(named, out, "--site", "guys")
+
+
+def test_heads_without_masks_are_extracted_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = write_head(tmp_path / "raw", 2)
+    mask = tmp_path / "raw" / "p0_mask.nii.gz"
+    program = tmp_path / "bin" / "mri_synthstrip"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\ncp {mask} "$4"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    monkeypatch.delenv("FREESURFER_HOME", raising=False)
+    assert run(heads, tmp_path / "out", "--site", "guys") == 0
+    masked = ["--site", "guys", "--brain-mask", str(mask)]
+    assert run(heads, tmp_path / "masked", *masked) == 0
+    manifests = [
+        json.loads((tmp_path / name / "prepared.json").read_text()) for name in ("out", "masked")
+    ]
+    source = "SynthStrip (version unknown)"
+    assert [image["mask_source"] for image in manifests[0]["images"]] == [source] * 2
+    assert [image["mask_source"] for image in manifests[1]["images"]] == ["given"] * 2
+    for image in manifests[0]["images"]:
+        for kind in ("image", "mask"):
+            made, given = (tmp_path / name / image[kind] for name in ("out", "masked"))
+            assert made.read_bytes() == given.read_bytes()
+        sidecar = (tmp_path / "out" / image["mask"]).with_suffix("").with_suffix(".json")
+        assert json.loads(sidecar.read_text()) == {"Type": "Brain", "MaskSource": source}
+
+
+def test_a_manifest_that_does_not_say_where_masks_come_from_is_read(tmp_path: Path) -> None:
+    heads = write_head(tmp_path / "raw", 1)
+    options = ["--site", "guys", "--brain-mask", "{dir}/{stem}_mask.nii.gz"]
+    assert run(heads, tmp_path / "out", *options) == 0
+    path = tmp_path / "out" / "prepared.json"
+    manifest = json.loads(path.read_text())
+    for image in manifest["images"]:
+        del image["mask_source"]
+    path.write_text(json.dumps(manifest))
+    assert read_prepared(tmp_path / "out").manifest.images[0].mask_source is None

@@ -64,7 +64,7 @@ def test_heads_come_with_masks_by_pattern(
     write, site = {"ixi": (write_ixi_tree, "hh"), "adni": (write_adni_tree, "adni")}[dataset]
     stripped, heads = write(tmp_path / "stripped"), write(tmp_path / "heads", heads=True)
     options = ["--site", site, "--layout", dataset]
-    assert prepare(heads, tmp_path / "none", *options) == 1
+    assert prepare(heads, tmp_path / "none", *options, "--brain-extraction", "none") == 1
     lines = capsys.readouterr().err.splitlines()
     assert sum("the image is not stripped" in line for line in lines) == 2
     assert lines[-1] == "2 of 2 images cannot be used"

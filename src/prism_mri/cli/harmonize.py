@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prism_mri.cli.parsing import MODALITIES, Subparsers, parse_seed
+from prism_mri.cli.parsing import MODALITIES, Subparsers, add_extraction_option, parse_seed
 
 if TYPE_CHECKING:
     from prism_mri.harmonize import HarmonizeOptions
@@ -79,6 +79,7 @@ def add_options(parser: argparse.ArgumentParser, *, card_required: bool = True) 
         help="brain mask: a file, or a pattern with {dir}, {stem}, {sub}, {ses}; not needed for "
         "stripped images",
     )
+    add_extraction_option(parser)
     parser.add_argument(
         "--bias-correction",
         choices=["n4", "none"],
@@ -111,6 +112,7 @@ def read_options(args: argparse.Namespace) -> "HarmonizeOptions":
         style=args.style,
         outside=args.outside,
         brain_mask=args.brain_mask,
+        extraction=args.brain_extraction,
         modality=args.modality,
         any_modality=args.any_modality,
         cleaning=SourceCleaning(

@@ -14,6 +14,18 @@ MODALITIES = ("T1w", "T2w", "PDw", "FLAIR")
 _SEED_LIMIT = 2**63
 
 
+def add_extraction_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--brain-extraction``."""
+    parser.add_argument(
+        "--brain-extraction",
+        choices=["auto", "bet", "none"],
+        default="auto",
+        help="how a head without a brain mask is stripped. auto (default): SynthStrip, HD-BET or "
+        "FSL BET, the first on PATH, else the package brainextractor (pip install "
+        "'prism-mri[bet]'). bet: FSL BET or that package. none: such an image is refused",
+    )
+
+
 def parse_seed(text: str) -> int:
     """Return a seed from 0 to 2⁶³ − 1; argparse turns an error into exit code 2."""
     seed = int(text)

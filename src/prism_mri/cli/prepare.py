@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prism_mri.cli.parsing import MODALITIES, Subparsers, parse_seed
+from prism_mri.cli.parsing import MODALITIES, Subparsers, add_extraction_option, parse_seed
 from prism_mri.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "prepare",
         help="turn a site's images into a prepared dataset to train on",
         description="Bring images of any orientation, voxel size and shape to axial slices of "
-        "known spacing and intensity, and hold out some people for validation. NIfTI images must "
-        "be stripped, or come with brain masks. With --png, write the middle axial slice of every "
-        "image as 8-bit grey PNG of 256 x 256 pixels of 1 mm instead, with gamma copies and brain "
-        "masks, people split into train and test; such folders can be prepared in turn.",
+        "known spacing and intensity, and hold out some people for validation. Heads without "
+        "brain masks are stripped as --brain-extraction says. With --png, write the middle axial "
+        "slice of every image as 8-bit grey PNG of 256 x 256 pixels of 1 mm instead, with gamma "
+        "copies and brain masks, people split into train and test; such folders "
+        "can be prepared in turn.",
         epilog="For research, not for diagnosis.",
     )
     parser.add_argument(
@@ -99,6 +100,7 @@ def _add_input_options(parser: argparse.ArgumentParser) -> None:
         help="brain mask of every image: a file, or a pattern with {dir} (the image's folder), "
         "{stem} (its name without .nii.gz), {sub} and {ses}; not needed for stripped images",
     )
+    add_extraction_option(parser)
     parser.add_argument(
         "--labels",
         metavar="PATTERN",
@@ -136,6 +138,7 @@ def _run_nifti(args: argparse.Namespace, layout: "Layout", site: str) -> None:
             contract=PreprocessingContract.for_modality(args.modality),
             layout=layout,
             brain_mask=args.brain_mask,
+            extraction=args.brain_extraction,
             labels=args.labels,
             validation_fraction=args.validation_fraction,
             seed=args.seed,
@@ -157,6 +160,7 @@ def _run_to_png(args: argparse.Namespace, layout: "Layout", site: str) -> None:
             contract=PreprocessingContract.for_modality(args.modality),
             layout=layout,
             brain_mask=args.brain_mask,
+            extraction=args.brain_extraction,
             test_fraction=args.validation_fraction,
             seed=args.seed,
             overwrite=args.overwrite,

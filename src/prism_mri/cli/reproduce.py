@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from prism_mri.cli.parsing import Subparsers, parse_count, parse_seed
+from prism_mri.cli.parsing import Subparsers, add_extraction_option, parse_count, parse_seed
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -36,6 +36,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="PATTERN",
         help="brain masks, as for 'prepare'; not needed for stripped images",
     )
+    add_extraction_option(parser)
     parser.add_argument(
         "--labels", metavar="PATTERN", help="tissue labels for Table 3, as for 'prepare'"
     )
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
     with show_stages("evaluate") as stages:
         results = reproduce(
-            RawData(args.ixi, args.adni, args.brain_mask, args.labels),
+            RawData(args.ixi, args.adni, args.brain_mask, args.labels, args.brain_extraction),
             args.out,
             translator=read_translator(),
             training=AnchoredSettings(kind=args.kind),

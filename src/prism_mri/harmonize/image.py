@@ -1,7 +1,9 @@
 """Harmonize one image file: read it and its mask, write the volume and its sidecar."""
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +12,13 @@ import numpy as np
 import torch
 
 import prism_mri
-from prism_mri.bids import ImageRef, find_other_modality, read_sidecar
+from prism_mri.bids import (
+    ImageRef,
+    brain_mask_name,
+    find_other_modality,
+    read_sidecar,
+    write_json,
+)
 from prism_mri.card import SiteCard
 from prism_mri.config import Modality
 from prism_mri.errors import BidsError, CompatibilityError, InputError, PrismError
@@ -19,7 +27,13 @@ from prism_mri.harmonize.clean import CLEAN_ALL, SourceCleaning
 from prism_mri.harmonize.source import SourceAnatomy, check_source, read_source_anatomy
 from prism_mri.harmonize.volume import Harmonized, StyleMode, harmonize_volume
 from prism_mri.models.translator import Translator
-from prism_mri.preprocessing.brain_mask import find_brain_mask, resolve_mask_path
+from prism_mri.preprocessing.brain_extraction import (
+    STRIPPED,
+    BrainMask,
+    Extraction,
+    get_brain_mask,
+)
+from prism_mri.preprocessing.brain_mask import resolve_mask_path
 from prism_mri.types import MaskArray, VolumeArray
 from prism_mri.volume import Volume, read_mask, read_volume, strip_nifti_suffix, write_volume
 
@@ -50,6 +64,9 @@ class HarmonizeOptions:
         outside: what stands outside the brain of an image that was not stripped: "zero", or "keep"
             for the source in the target's intensity scale.
         brain_mask: mask file, or pattern with ``{dir}``, ``{stem}``, ``{sub}``, ``{ses}``.
+        extraction: how heads without a mask are stripped, as for
+            :func:`~prism_mri.preprocessing.brain_extraction.get_brain_mask`; such a mask is
+            written beside the result.
         modality: of the images; None for the card's.
         any_modality: warn of images of another modality than the card's instead of refusing them.
         cleaning: what to take off each image before its anatomy is read.
@@ -60,6 +77,7 @@ class HarmonizeOptions:
     style: StyleMode = "uniform"
     outside: Literal["zero", "keep"] = "zero"
     brain_mask: str | None = None
+    extraction: Extraction = "none"
     modality: Modality | None = None
     any_modality: bool = False
     cleaning: SourceCleaning = CLEAN_ALL
@@ -111,7 +129,9 @@ def harmonize_image(
     given = None
     if options.brain_mask is not None:
         given = read_mask(resolve_mask_path(options.brain_mask, image), volume)
-    mask = find_brain_mask(volume, given)
+    modality = options.modality or card.manifest.modality
+    found = get_brain_mask(volume, given, extraction=options.extraction, modality=modality)
+    mask = found.mask
     generator = torch.Generator().manual_seed(_draw_seed(options.seed, image))
     result = harmonize_volume(
         volume,
@@ -124,17 +144,21 @@ def harmonize_image(
         cleaning=options.cleaning,
     )
     _check_image(result, card, options)
-    warnings = (*named, *result.warnings)
-    keeps = options.outside == "keep" and given is not None
+    warnings = (*named, *found.warnings, *result.warnings)
+    keeps = options.outside == "keep" and found.source != STRIPPED
     data = _keep_outside(result, volume, mask, card) if keeps else result.data
     sidecar = {
         **_describe_source(image, linked=linked),
         "SkullStripped": not keeps,
         **_describe_harmonization(
-            result, networks, describe_settings(image, networks, options), warnings
+            result,
+            networks,
+            {**describe_settings(image, networks, options), "BrainMask": found.source},
+            warnings,
         ),
     }
-    _write_result(target, data, volume, sidecar, overwrite=options.overwrite)
+    with _write_extracted(target, found, volume, sidecar["Sources"], options):
+        _write_result(target, data, volume, sidecar, overwrite=options.overwrite)
     return warnings
 
 
@@ -156,7 +180,7 @@ def describe_settings(
         "Style": options.style,
         "Seed": options.seed if options.style == "sample" else None,
         "Outside": options.outside,
-        "BrainMask": "given" if mask else "nonzero voxels",
+        "BrainExtraction": options.extraction,
         "BrainMaskDigest": _digest_file(mask) if mask else None,
         "AnyModality": options.any_modality,
         "BiasCorrection": "n4" if cleaned and options.cleaning.bias_field else "none",
@@ -217,6 +241,28 @@ def _write_result(
         write_volume(target, data, like, overwrite=overwrite)
     except PrismError:
         sidecar_path(target).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _write_extracted(
+    target: Path, found: BrainMask, like: Volume, sources: object, options: HarmonizeOptions
+) -> Iterator[None]:
+    """Write a mask that was made here for somebody to look at; taken back if the result fails."""
+    if not found.is_extracted:
+        yield
+        return
+    path = target.with_name(brain_mask_name(target))
+    text = {"Type": "Brain", "MaskSource": found.source, "Sources": sources}
+    files = (path, sidecar_path(path))
+    replaced = any(file.exists() for file in files)
+    write_volume(path, found.mask, like, overwrite=options.overwrite, dtype=np.uint8)
+    try:
+        write_json(files[1], text, overwrite=options.overwrite)
+        yield
+    except PrismError:
+        for file in files if not replaced else ():
+            file.unlink(missing_ok=True)
         raise
 
 

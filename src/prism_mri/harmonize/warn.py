@@ -8,12 +8,12 @@ import torch
 from prism_mri.config import Modality, PreprocessingContract
 from prism_mri.models.tissue_order import check_tissue_order, measure_tissues
 from prism_mri.networks.anatomy_encoder import TISSUES
+from prism_mri.preprocessing.mask_checks import check_brain_volume
 from prism_mri.types import MaskStack, SliceStack
 
 MAX_IN_PLANE_MM = 1.6
 MAX_SLICE_MM = 6.0
 _ROUNDING_MM = 1e-3
-BRAIN_ML = (800.0, 2300.0)
 MIN_CORRELATION = 0.65
 """Of cards of recipe ``anchored``, whose decoder knows the anatomy encoder in use.
 
@@ -58,12 +58,7 @@ def find_warnings(
     found = _check_resolution(spacing_mm)
     pixel_ml = contract.spacing_mm**2 * spacing_mm[2] / 1000
     millilitres = float(mask.sum()) * pixel_ml
-    if not BRAIN_ML[0] <= millilitres <= BRAIN_ML[1]:
-        found.append(
-            f"the brain mask holds {millilitres:.0f} ml, expected {BRAIN_ML[0]:.0f} to "
-            f"{BRAIN_ML[1]:.0f}: "
-            "part of the brain, or a mask that is wrong?"
-        )
+    found += check_brain_volume(millilitres)
     if own is not None:
         found += _check_correlation(compute_self_correlation(slices, own, mask))
     return tuple(found)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float32
 from scipy import ndimage
 
 from prism_mri.bids import ImageRef
-from prism_mri.errors import ImageError, InputError
+from prism_mri.errors import ImageError, InputError, NotStrippedError
 from prism_mri.types import MaskArray
 from prism_mri.volume import Volume, reorient_to_ras, strip_nifti_suffix
 
@@ -27,7 +27,10 @@ MAX_SKULL_LINES = 0.6
 """Share of lines that may meet bright, dark, bright: stripped brains have 0.1, heads 0.8."""
 _SKULL_SLICES = 24
 
-_ADVICE = "pass a brain mask with --brain-mask, or strip the skull first"
+_ADVICE = (
+    "pass a brain mask with --brain-mask, have one made with --brain-extraction auto, or strip the"
+    " skull first"
+)
 
 
 def find_brain_mask(volume: Volume, given: MaskArray | None = None) -> MaskArray:
@@ -44,20 +47,24 @@ def find_brain_mask(volume: Volume, given: MaskArray | None = None) -> MaskArray
         Mask (I, J, K).
 
     Raises:
-        ImageError: the given mask has another shape or is empty; or no mask is given and the image
-            has a background that is not zero, or shows scalp.
+        NotStrippedError: no mask is given, and the background is not zero, or scalp shows.
+        ImageError: the given mask has another shape or is empty, or the brain is not positive.
     """
     if given is not None:
         return _checked(given, volume)
     if float(np.mean(volume.data == 0)) < MIN_ZERO_FRACTION:
-        raise ImageError(f"the image is not stripped: its background is not zero; {_ADVICE}")
+        raise NotStrippedError(f"the image is not stripped: its background is not zero; {_ADVICE}")
     support = np.asarray(ndimage.binary_fill_holes(volume.data != 0))
     millilitres = float(support.sum() * np.prod(volume.spacing_mm) / 1000)
     if millilitres > MAX_BRAIN_ML:
-        raise ImageError(f"the image is not stripped: {millilitres:.0f} ml are not zero; {_ADVICE}")
+        raise NotStrippedError(
+            f"the image is not stripped: {millilitres:.0f} ml are not zero; {_ADVICE}"
+        )
     share = compute_skull_share(volume, support)
     if share > MAX_SKULL_LINES:
-        raise ImageError(f"the image shows scalp: {share:.0%} of lines cross a skull; {_ADVICE}")
+        raise NotStrippedError(
+            f"the image shows scalp: {share:.0%} of lines cross a skull; {_ADVICE}"
+        )
     return support
 
 

@@ -20,6 +20,9 @@ class PreparedImageEntry(FrozenModel):
     image: str
     """Path below the dataset, with forward slashes."""
     mask: str
+    mask_source: str | None = None
+    """"given", "nonzero voxels", or the name and version of what extracted the brain; None in
+    datasets that do not say."""
     labels: str | None = None
     """Tissue labels on the same grid, 1 CSF, 2 GM, 3 WM, where the input came with some."""
     scale: Positive

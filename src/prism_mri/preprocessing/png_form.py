@@ -19,6 +19,7 @@ from prism_mri.bids import BidsName, ImageRef, write_json
 from prism_mri.config import PreprocessingContract
 from prism_mri.errors import ImageError, InputError
 from prism_mri.layouts import Layout
+from prism_mri.preprocessing.brain_extraction import Extraction
 from prism_mri.preprocessing.brain_mask import resolve_mask_path
 from prism_mri.preprocessing.dataset_folder import (
     build_folder,
@@ -56,6 +57,7 @@ def write_png_site(
     contract: PreprocessingContract,
     layout: Layout = "files",
     brain_mask: str | None = None,
+    extraction: Extraction = "none",
     test_fraction: float = 0.1,
     seed: int = 0,
     overwrite: bool = False,
@@ -74,6 +76,7 @@ def write_png_site(
         contract: modality, grid and intensity, as for :func:`prepare_site`.
         layout: how the inputs lie.
         brain_mask: as for :func:`prepare_site`.
+        extraction: as for :func:`prepare_site`.
         test_fraction: share of people in ``test``, at least one where there are two.
         seed: draws who that is.
         overwrite: replace such a folder that exists.
@@ -96,7 +99,8 @@ def write_png_site(
     if not tested:
         logger.warning("one person only: nobody is set aside for testing")
     with build_folder(out) as folder:
-        entries = _write_images(images, folder, contract, brain_mask, tested, progress)
+        masks = (brain_mask, extraction)
+        entries = _write_images(images, folder, contract, masks, tested, progress)
         manifest = PngManifest(
             site=site,
             contract=contract,
@@ -135,7 +139,7 @@ def _write_images(
     images: Sequence[ImageRef],
     folder: Path,
     contract: PreprocessingContract,
-    brain_mask: str | None,
+    masks: tuple[str | None, Extraction],
     tested: frozenset[str],
     progress: Progress | None,
 ) -> list[PngEntry]:
@@ -144,7 +148,9 @@ def _write_images(
     for number, image in enumerate(images, start=1):
         split: PngSplit = "test" if image.subject in tested else "train"
         try:
-            brain = prepare_image(image, contract, brain_mask)
+            brain = prepare_image(image, contract, masks[0], extraction=masks[1])
+            for warning in brain.warnings:
+                logger.warning("image %d of %d: %s", number, len(images), warning)
             middle = find_middle_slice(brain)
             _check_units(brain)
         except InputError as problem:

@@ -21,7 +21,8 @@ from prism_mri.config import PreprocessingContract
 from prism_mri.errors import InputError
 from prism_mri.files import write_whole
 from prism_mri.layouts import Layout, find_layout_images
-from prism_mri.preprocessing.brain_mask import find_brain_mask, resolve_mask_path
+from prism_mri.preprocessing.brain_extraction import Extraction, get_brain_mask
+from prism_mri.preprocessing.brain_mask import resolve_mask_path
 from prism_mri.preprocessing.conform import Conformed, conform
 from prism_mri.preprocessing.dataset_folder import (
     build_folder,
@@ -31,6 +32,7 @@ from prism_mri.preprocessing.dataset_folder import (
     list_problems,
 )
 from prism_mri.preprocessing.manifest import PreparedImageEntry, PreparedManifest, Split
+from prism_mri.preprocessing.mask_checks import check_brain_volume, compute_mask_ml
 from prism_mri.preprocessing.orient import orient_brain
 from prism_mri.preprocessing.slices import select_slices
 from prism_mri.types import Affine, LabelStack, MaskArray, VolumeArray
@@ -60,12 +62,17 @@ class PreparedBrain:
         affine: world_from_voxel of the conform grid, voxel order (H, W, K).
         kept: indices of slices with enough brain.
         labels: (K, H, W) tissues, where they are known.
+        mask_source: where the mask comes from, as
+            :class:`~prism_mri.preprocessing.brain_extraction.BrainMask` has it, where it is known.
+        warnings: what is doubtful about the mask, one line each.
     """
 
     conformed: Conformed
     affine: Affine
     kept: tuple[int, ...]
     labels: LabelStack | None = None
+    mask_source: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def grid(self) -> Volume:
@@ -73,7 +80,7 @@ class PreparedBrain:
         return Volume(_as_volume(self.conformed.slices), self.affine)
 
 
-def prepare_site(
+def prepare_site(  # noqa: PLR0913 - a site's whole story, each option by name
     inputs: Sequence[Path],
     out: Path,
     *,
@@ -81,6 +88,7 @@ def prepare_site(
     contract: PreprocessingContract,
     layout: Layout = "files",
     brain_mask: str | None = None,
+    extraction: Extraction = "none",
     labels: str | None = None,
     validation_fraction: float = 0.1,
     seed: int = 0,
@@ -99,7 +107,9 @@ def prepare_site(
         contract: modality, grid, intensity, smallest slice.
         layout: how the inputs lie.
         brain_mask: mask file, or pattern with ``{dir}``, ``{stem}``, ``{sub}``, ``{ses}``; None for
-            images that are stripped already.
+            images that are stripped already, or heads to extract.
+        extraction: how heads without a mask are stripped, as for
+            :func:`~prism_mri.preprocessing.brain_extraction.get_brain_mask`.
         labels: pattern of tissue labels on each image's grid, 1 CSF, 2 GM, 3 WM; they serve
             evaluation alone.
         validation_fraction: share of people held out, at least one of them.
@@ -125,7 +135,7 @@ def prepare_site(
             resolve_mask_path(pattern, images[0])
     with build_folder(out) as folder:
         written = _write_images(
-            images, _Plan(folder, contract, (brain_mask, labels)), skip, progress
+            images, _Plan(folder, contract, (brain_mask, labels), extraction), skip, progress
         )
         held_out = draw_held_out([entry.subject for entry in written], validation_fraction, seed)
         entries = [_assign(entry, held_out) for entry in written]
@@ -193,6 +203,8 @@ def prepare_image(
     contract: PreprocessingContract,
     brain_mask: str | None = None,
     labels: str | None = None,
+    *,
+    extraction: Extraction = "none",
 ) -> PreparedBrain:
     """Read one image and bring it to the conform grid.
 
@@ -201,6 +213,7 @@ def prepare_image(
         contract: modality, grid, intensity, smallest slice.
         brain_mask: as for :func:`prepare_site`.
         labels: as for :func:`prepare_site`.
+        extraction: as for :func:`prepare_site`.
 
     Returns:
         Slices, mask, affine, the slices kept, and labels where a pattern was given.
@@ -213,8 +226,12 @@ def prepare_image(
     given = None
     if brain_mask is not None:
         given = read_mask(resolve_mask_path(brain_mask, image), volume)
-    mask = find_brain_mask(volume, given)
-    brain = conform_brain(volume, mask, contract)
+    found = get_brain_mask(volume, given, extraction=extraction, modality=contract.modality)
+    brain = replace(
+        conform_brain(volume, found.mask, contract),
+        mask_source=found.source,
+        warnings=(*check_brain_volume(compute_mask_ml(volume, found.mask)), *found.warnings),
+    )
     if labels is None:
         return brain
     tissues = read_labels(resolve_mask_path(labels, image), volume)
@@ -298,6 +315,7 @@ class _Plan:
     contract: PreprocessingContract
     patterns: tuple[str | None, str | None]
     """Of masks and labels."""
+    extraction: Extraction
 
 
 def _write_images(
@@ -311,7 +329,9 @@ def _write_images(
     modality = plan.contract.modality
     for number, image in enumerate(images, start=1):
         try:
-            brain = prepare_image(image, plan.contract, *plan.patterns)
+            brain = prepare_image(image, plan.contract, *plan.patterns, extraction=plan.extraction)
+            for warning in brain.warnings:
+                logger.warning("image %d of %d: %s", number, len(images), warning)
         except InputError as problem:
             text = str(problem)
             problems.append(text if str(image.path) in text else f"{image.path}: {text}")
@@ -371,7 +391,8 @@ def write_prepared_image(
     extra = {"Sources": [f"bids:raw:{image.relative.as_posix()}"]} if from_bids else {}
     sidecar = {"SkullStripped": True, "IntensityScale": brain.conformed.scale}
     write_json(folder / image_path.replace(".nii.gz", ".json"), sidecar | extra)
-    write_json(folder / mask_path.replace(".nii.gz", ".json"), {"Type": "Brain"} | extra)
+    source = {} if brain.mask_source is None else {"MaskSource": brain.mask_source}
+    write_json(folder / mask_path.replace(".nii.gz", ".json"), {"Type": "Brain"} | source | extra)
     labels_path = None
     if brain.labels is not None:
         labels_path = _derived_path(image, desc="prepared", suffix="dseg")
@@ -381,6 +402,7 @@ def write_prepared_image(
         session=image.session,
         image=image_path,
         mask=mask_path,
+        mask_source=brain.mask_source,
         labels=labels_path,
         scale=brain.conformed.scale,
         spacing_mm=grid.spacing_mm,
