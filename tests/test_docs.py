@@ -144,9 +144,11 @@ def test_the_reconstruction_table_is_that_of_the_results() -> None:
         assert any(" | ".join(cells) in line for line in lines), (row, cells)
 
 
-def test_the_benchmarks_page_has_the_results_rows() -> None:
-    results = json.loads((REPOSITORY / "docs/results/travelling-T2w.json").read_text())["summary"]
-    lines = (REPOSITORY / "docs/benchmark.md").read_text().splitlines()
+@pytest.mark.parametrize(("modality", "part"), [("T2w", 0), ("T1w", 1)])
+def test_the_benchmarks_page_has_the_results_rows(modality: str, part: int) -> None:
+    path = REPOSITORY / f"docs/results/travelling-{modality}.json"
+    results = json.loads(path.read_text())["summary"]
+    lines = (REPOSITORY / "docs/benchmark.md").read_text().split("\n## T1w\n")[part].splitlines()
     for name, row in results.items():
         first, second = (line for line in lines if line.startswith(f"| {name} |"))
         cells = f"{row['ssim']:.3f} ± {row['ssim_sd']:.3f} | {row['psnr_db']:.1f}"
