@@ -176,5 +176,4 @@ def _take_off_rim(mask: MaskArray, data: VolumeArray, darkest: float) -> MaskArr
     """Return a mask without the dark parts that reach its surface, what hangs by a thread cut."""
     bright = mask & (ndimage.gaussian_filter(data, 0.5) > darkest)
     body = keep_largest_piece(np.asarray(ndimage.binary_opening(bright)))
-    kept: MaskArray = np.asarray(ndimage.binary_closing(body, iterations=3)) & mask
-    return kept
+    return np.asarray(ndimage.binary_closing(body, iterations=3) & mask)
