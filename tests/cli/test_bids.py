@@ -133,7 +133,9 @@ def test_it_writes_what_harmonize_writes(command, participants, dataset, card, t
     assert results == take_stock(tmp_path / "same")
 
 
-def test_heads_need_their_masks(command, participants, dataset, tmp_path):
+def test_heads_need_their_masks_where_nothing_is_extracted(
+    command, participants, dataset, tmp_path
+):
     for session in PEOPLE["01"]:
         path = dataset / f"{name_of('01', session)}_T2w.nii.gz"
         volume = read_volume(path)
@@ -142,7 +144,7 @@ def test_heads_need_their_masks(command, participants, dataset, tmp_path):
         write_volume(mask, brain, volume, dtype=np.uint8)
         head = np.where(brain, volume.data, np.float32(60))
         write_volume(path, head, volume, overwrite=True)
-    failed = participants("--participant-label", "01")
+    failed = participants("--participant-label", "01", "--brain-extraction", "none")
     assert failed.code == 1
     assert failed.err.count("the image is not stripped") == 2
     assert not (tmp_path / "out" / "sub-01").exists()
