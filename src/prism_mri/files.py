@@ -1,6 +1,7 @@
 """Write a file whole or not at all, and say in one line why it could not be written."""
 
 import errno
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -51,6 +52,19 @@ def write_whole(
             temporary.unlink(missing_ok=True)
     except OSError as problem:
         raise error(f"cannot write {path}: {explain_os_error(problem)}") from problem
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as problem:
+        raise InputError(f"cannot read {path}: {explain_os_error(problem)}") from problem
 
 
 def explain_os_error(problem: OSError) -> str:

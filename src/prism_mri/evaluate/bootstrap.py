@@ -61,9 +61,23 @@ def estimate_mean(scores: PersonScores, seed: int, *, draws: int = DRAWS) -> Int
         seed: of the resamples.
         draws: number of resamples.
     """
+    return estimate_difference(scores, np.zeros(len(scores)), seed, draws=draws)
+
+
+def estimate_difference(
+    method: PersonScores, baseline: PersonScores, seed: int, *, draws: int = DRAWS
+) -> Interval:
+    """Return what `compute_difference` does, on resamples of its own.
+
+    Args:
+        method: score of each person (P,), at least one.
+        baseline: score of the same people (P,).
+        seed: of the resamples: the same for as many people, so that comparisons are paired.
+        draws: number of resamples.
+    """
     generator = np.random.default_rng(seed)
-    resamples = resample_people(len(scores), draws=draws, generator=generator)
-    return compute_difference(np.asarray(scores, np.float64), np.zeros(len(scores)), resamples)
+    resamples = resample_people(len(method), draws=draws, generator=generator)
+    return compute_difference(np.asarray(method, np.float64), baseline, resamples)
 
 
 def widen_for_few(interval: Interval, people: int) -> Interval:

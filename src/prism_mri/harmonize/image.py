@@ -21,8 +21,8 @@ from prism_mri.bids import (
 )
 from prism_mri.card import SiteCard
 from prism_mri.config import Modality
-from prism_mri.errors import BidsError, CompatibilityError, InputError, PrismError
-from prism_mri.files import explain_os_error, write_whole
+from prism_mri.errors import BidsError, CompatibilityError, PrismError
+from prism_mri.files import digest_file, write_whole
 from prism_mri.harmonize.clean import CLEAN_ALL, SourceCleaning
 from prism_mri.harmonize.source import SourceAnatomy, check_source, read_source_anatomy
 from prism_mri.harmonize.volume import Harmonized, StyleMode, harmonize_volume
@@ -176,12 +176,12 @@ def describe_settings(
         "CardDigest": networks.card.digest,
         "AnatomyDigest": networks.source.digest,
         "AnatomyEncoderDigest": networks.source.encoder_digest,
-        "SourceDigest": _digest_file(image.path),
+        "SourceDigest": digest_file(image.path),
         "Style": options.style,
         "Seed": options.seed if options.style == "sample" else None,
         "Outside": options.outside,
         "BrainExtraction": options.extraction,
-        "BrainMaskDigest": _digest_file(mask) if mask else None,
+        "BrainMaskDigest": digest_file(mask) if mask else None,
         "AnyModality": options.any_modality,
         "BiasCorrection": "n4" if cleaned and options.cleaning.bias_field else "none",
         "Denoising": "nlm" if cleaned and options.cleaning.noise else "none",
@@ -299,14 +299,6 @@ def _is_number(value: object) -> bool:
     return (
         isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
     )
-
-
-def _digest_file(path: Path) -> str:
-    try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as problem:
-        raise InputError(f"cannot read {path}: {explain_os_error(problem)}") from problem
 
 
 def _describe_harmonization(

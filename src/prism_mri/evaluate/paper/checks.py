@@ -25,6 +25,7 @@ from prism_mri.evaluate.paper.results import (
 from prism_mri.evaluate.paper.workspace import Workspace
 from prism_mri.evaluate.results import Interval
 from prism_mri.metrics.structure import (
+    Islands,
     compute_edge_sharpness,
     compute_island_contrast,
     compute_lost_structure,
@@ -87,15 +88,19 @@ def measure_harm(
     goal = measure_target_sharpness(sites, truth)
     found: dict[str, Measures] = {}
     for site in sites.sources:
-        for method in methods:
-            lists: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-            for image in sites.select(site, "test"):
+        lists: dict[str, dict[str, dict[str, list[float]]]] = {
+            f"{site}/{method.name}": defaultdict(lambda: defaultdict(list)) for method in methods
+        }
+        for image in sites.select(site, "test"):
+            source = _look_at_source(image, truth.load(image), modality)
+            for method in methods:
                 changed = workspace.read_slices(method, image)
-                for check, value in _measure(image, changed, truth, modality, goal).items():
-                    lists[check][image.person].append(value)
-            found[f"{site}/{method.name}"] = {
+                for check, value in _measure(source, changed, modality, goal).items():
+                    lists[f"{site}/{method.name}"][check][image.person].append(value)
+        for key, checks in lists.items():
+            found[key] = {
                 check: {person: float(np.mean(values)) for person, values in people.items()}
-                for check, people in lists.items()
+                for check, people in checks.items()
             }
     return found
 
@@ -152,23 +157,45 @@ def judge_checks(
     return rows
 
 
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """An image as it was, and what the checks need to know of it whatever the method."""
+
+    slices: SliceStack
+    mask: MaskStack
+    labels: LabelStack
+    in_order: bool
+    sharpness: float | None
+    islands: Islands
+
+
+def _look_at_source(image: SiteImage, labels: LabelStack, modality: Modality) -> _Source:
+    slices, mask = image.load()
+    return _Source(
+        slices,
+        mask,
+        labels,
+        in_order=_is_in_order(slices, mask, labels, modality),
+        sharpness=compute_edge_sharpness(slices, labels),
+        islands=find_islands(slices, labels, mask),
+    )
+
+
 def _measure(
-    image: SiteImage, changed: SliceStack, truth: TissueTruth, modality: Modality, goal: float
+    source: _Source, changed: SliceStack, modality: Modality, goal: float
 ) -> dict[str, float]:
     """Return what the checks find in one image; checks that do not apply are missing."""
-    slices, mask = image.load()
-    labels = truth.load(image)
+    slices, mask, labels = source.slices, source.mask, source.labels
     found = {
         "structure": compute_lost_structure(changed, slices, mask),
         "shift": compute_shift(changed, slices, mask),
     }
-    if _is_in_order(slices, mask, labels, modality):
+    if source.in_order:
         found["order"] = 1.0 - float(_is_in_order(changed, mask, labels, modality))
-    own, drawn = (compute_edge_sharpness(part, labels) for part in (slices, changed))
-    if own is not None:
-        found["sharpness"] = (drawn or 0.0) / min(own, goal)
-    islands = find_islands(slices, labels, mask)
-    kept = compute_island_contrast(changed, slices, labels, islands)
+    if source.sharpness is not None:
+        drawn = compute_edge_sharpness(changed, labels)
+        found["sharpness"] = (drawn or 0.0) / min(source.sharpness, goal)
+    kept = compute_island_contrast(changed, slices, labels, source.islands)
     if kept is not None:
         found["islands"] = kept
     return found

@@ -9,14 +9,13 @@ from jaxtyping import Float32, Float64
 from torch import nn
 
 from prism_mri.card import SiteCard
-from prism_mri.evaluate.bootstrap import compute_difference, estimate_mean, resample_people
+from prism_mri.evaluate.bootstrap import estimate_difference, estimate_mean
 from prism_mri.evaluate.home import read_style
 from prism_mri.evaluate.paper.images import Sites
 from prism_mri.evaluate.paper.labels import TissueTruth
 from prism_mri.evaluate.paper.methods import HarmonizationMethod
 from prism_mri.evaluate.paper.results import DistanceRow, PaperSettings, StyleEnergy
 from prism_mri.evaluate.paper.workspace import Workspace
-from prism_mri.evaluate.results import Interval
 from prism_mri.evaluate.styles import VolumeStyle
 from prism_mri.metrics.distributions import compute_energy_distance, compute_wasserstein
 from prism_mri.metrics.structure import compute_gradient_ssim
@@ -166,7 +165,9 @@ def tabulate_distances(
                             "value": estimate_mean(values, settings.seed),
                             "change": None
                             if method.name == "none"
-                            else _compare(values, kept, settings),
+                            else estimate_difference(
+                                values, kept, settings.seed, draws=settings.bootstrap_draws
+                            ),
                         }
                     )
                 )
@@ -230,12 +231,6 @@ def _split(slices: SliceStack, mask: MaskStack, labels: LabelStack) -> dict[int,
 
 def _sample(values: Values, most: int, generator: np.random.Generator) -> Values:
     return values if len(values) <= most else generator.choice(values, most, replace=False)
-
-
-def _compare(values: np.ndarray, kept: np.ndarray, settings: PaperSettings) -> Interval:
-    generator = np.random.default_rng(settings.seed)
-    resamples = resample_people(len(values), draws=settings.bootstrap_draws, generator=generator)
-    return compute_difference(values, kept, resamples)
 
 
 def _stack(people: Mapping[str, Sequence[float]]) -> Styles:

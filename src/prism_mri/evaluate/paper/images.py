@@ -86,6 +86,11 @@ class Sites:
         """Return a site's images of one part."""
         return tuple(image for image in self.images if image.site == site and image.part == part)
 
+    def read_target(self) -> Iterator[tuple[SliceStack, MaskStack, Spacing]]:
+        """Yield the target's training images: all their slices, brain, voxel size."""
+        for image in self.select(self.target, "train"):
+            yield (*image.load_all(), image.spacing_mm)
+
     def walk(self, part: Part) -> Iterator[SiteImage]:
         """Yield all images of one part, site by site."""
         for name in self.names:

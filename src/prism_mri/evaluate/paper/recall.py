@@ -20,7 +20,7 @@ from prism_mri.evaluate.paper.results import (
     Spread,
     TrainedOn,
 )
-from prism_mri.evaluate.paper.settle import settle_normalization
+from prism_mri.evaluate.paper.settle import ask, keep_level, settle_normalization
 from prism_mri.evaluate.paper.workspace import Workspace
 
 NETWORKS: tuple[Network, ...] = ("resnet50", "efficientnet-b2")
@@ -144,8 +144,7 @@ def stack_slices(
     images, labels = [], []
     for index, name in enumerate(sites.names):
         for image in sites.select(name, part):
-            unchanged = method.name == "none"
-            slices = image.load()[0] if unchanged else workspace.read_slices(method, image)
+            slices = workspace.read_slices(method, image)
             small = functional.interpolate(
                 torch.from_numpy(slices)[:, None], size=(size, size), mode="area"
             )
@@ -195,8 +194,7 @@ def train_classifier(
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         generator = torch.Generator().manual_seed(seed)
         images, labels = torch.from_numpy(train.images), torch.from_numpy(train.sites)
-        model.register_buffer("level", images.mean())
-        model.register_buffer("spread", images.std().clamp(min=1e-6))
+        keep_level(model, images.mean(), images.std())
         rarity = 1.0 / torch.bincount(labels, minlength=classes).clamp(min=1)[labels].double()
         rate = _LEARNING_RATE[network]
         optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
@@ -209,13 +207,13 @@ def train_classifier(
 
         for _ in range(settings.classifier_steps):
             chosen = draw(settings.batch)
-            loss = functional.cross_entropy(_ask(model, images[chosen]), labels[chosen])
+            loss = functional.cross_entropy(ask(model, images[chosen]), labels[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
         # Batches of all sites, as in training: within one site intensities vary too little.
-        settle_normalization(model, (_ask(model, images[draw(64)]) for _ in range(_SETTLING)))
+        settle_normalization(model, (ask(model, images[draw(64)]) for _ in range(_SETTLING)))
     return model
 
 
@@ -223,13 +221,7 @@ def train_classifier(
 def classify(model: nn.Module, images: Float32[np.ndarray, "N 1 S S"]) -> list[int]:
     """Return the site that a network names for every slice."""
     parts = torch.from_numpy(images).split(32)
-    return [int(site) for part in parts for site in _ask(model, part).argmax(dim=1)]
-
-
-def _ask(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Return logits; images are brought to the level and spread of the training ones first."""
-    logits: torch.Tensor = model((images - model.level) / model.spread)  # type: ignore[operator]
-    return logits
+    return [int(site) for part in parts for site in ask(model, part).argmax(dim=1)]
 
 
 def _list_truth(sites: Sites) -> list[int]:

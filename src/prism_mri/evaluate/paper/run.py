@@ -1,6 +1,5 @@
 """The paper's experiments on a set of sites, harmonized to one of them."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +37,7 @@ from prism_mri.evaluate.paper.verdict import judge
 from prism_mri.evaluate.paper.workspace import WORK_NAME, Workspace, apply_methods, digest
 from prism_mri.evaluate.redraw import SiteNetworks, read_site_networks
 from prism_mri.evaluate.styles import place_styles
-from prism_mri.files import explain_os_error
+from prism_mri.files import digest_file
 from prism_mri.models.site_model import read_model
 from prism_mri.models.translator import Translator, compute_digest
 
@@ -288,18 +287,9 @@ def _digest_sites(
     for image in sites.images:
         entry = image.prepared.entry
         names = (entry.image, entry.mask, entry.labels)
-        content += [_digest_file(image.prepared.folder / name) for name in names if name]
+        content += [digest_file(image.prepared.folder / name) for name in names if name]
     content += [translator.digest, prism_mri.__version__]
     return digest([content, sites.target, settings.slices])
-
-
-def _digest_file(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as problem:
-        raise InputError(
-            f"cannot read {path}: {explain_os_error(problem)}; prepare the site again"
-        ) from problem
 
 
 def _describe_site(sites: Sites, name: str) -> SiteRecord:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from prism_mri.errors import ConfigError
-from prism_mri.evaluate.bootstrap import compute_difference, estimate_mean, resample_people
+from prism_mri.evaluate.bootstrap import estimate_difference, estimate_mean
 from prism_mri.evaluate.paper.images import SiteImage, Sites
 from prism_mri.evaluate.paper.labels import TissueTruth
 from prism_mri.evaluate.paper.methods import HarmonizationMethod
@@ -21,7 +21,7 @@ from prism_mri.evaluate.paper.results import (
     PaperSettings,
     SegmentationRow,
 )
-from prism_mri.evaluate.paper.settle import settle_normalization
+from prism_mri.evaluate.paper.settle import ask, keep_level, settle_normalization
 from prism_mri.evaluate.paper.workspace import Workspace
 from prism_mri.metrics.overlap import compute_dice, compute_iou
 from prism_mri.types import LabelStack, MaskStack, SliceStack
@@ -61,10 +61,7 @@ class Segmenters:
 
     def load(self, image: SiteImage, method: HarmonizationMethod) -> tuple[SliceStack, MaskStack]:
         """Return an image's chosen slices after a method, and their brain."""
-        slices, mask = image.load()
-        if method.name != "none":
-            slices = self.workspace.read_slices(method, image)
-        return slices, mask
+        return self.workspace.read_slices(method, image), image.load()[1]
 
     def test(
         self,
@@ -201,21 +198,20 @@ def train_segmenter(images: Sequence[LabelledImage], *, steps: int, seed: int) -
             norm="batch",
         )
         brain = np.concatenate([slices[mask] for slices, mask, _ in images])
-        network.register_buffer("level", torch.tensor(float(brain.mean())))
-        network.register_buffer("spread", torch.tensor(float(brain.std()) or 1.0))
+        keep_level(network, torch.tensor(brain.mean()), torch.tensor(brain.std()))
         loss_of = DiceCELoss(to_onehot_y=True, softmax=True)
         optimizer = torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps)
         generator = np.random.default_rng(seed)
         for _ in range(steps):
             values, labels = _draw_batch(images, generator)
-            loss = loss_of(_ask(network, values), labels)
+            loss = loss_of(ask(network, values), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
         settle_normalization(
-            network, (_ask(network, _draw_batch(images, generator)[0]) for _ in range(_SETTLING))
+            network, (ask(network, _draw_batch(images, generator)[0]) for _ in range(_SETTLING))
         )
     return network
 
@@ -228,16 +224,9 @@ def segment(network: nn.Module, slices: SliceStack, mask: MaskStack) -> LabelSta
     padded = functional.pad(
         torch.from_numpy(slices)[:, None], (0, -width % multiple, 0, -height % multiple)
     )
-    logits = torch.cat([_ask(network, part) for part in padded.split(8)])[..., :height, :width]
+    logits = torch.cat([ask(network, part) for part in padded.split(8)])[..., :height, :width]
     tissues = logits[:, 1:].argmax(dim=1).numpy() + 1
     return np.where(mask, tissues, 0).astype(np.uint8)
-
-
-def _ask(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Return logits; images are brought to the level and spread of the training brains first."""
-    scaled = (images - network.level) / network.spread  # type: ignore[operator]
-    logits: torch.Tensor = network(scaled)
-    return logits
 
 
 def _draw_batch(
@@ -338,8 +327,6 @@ def _list_changes(
     base: np.ndarray,
     settings: PaperSettings,
 ) -> list[DiceChange]:
-    generator = np.random.default_rng(settings.seed)
-    resamples = resample_people(len(own), draws=settings.bootstrap_draws, generator=generator)
     count = len(TISSUES)
     columns = {tissue: (own[:, i], base[:, i]) for i, tissue in enumerate(TISSUES)}
     columns["mean"] = (own[:, :count].mean(axis=1), base[:, :count].mean(axis=1))  # type: ignore[index]
@@ -350,7 +337,9 @@ def _list_changes(
                 "tissue": tissue,
                 "method": method,
                 "versus": versus,
-                "difference": compute_difference(first, second, resamples),
+                "difference": estimate_difference(
+                    first, second, settings.seed, draws=settings.bootstrap_draws
+                ),
             }
         )
         for tissue, (first, second) in columns.items()

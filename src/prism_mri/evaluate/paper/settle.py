@@ -1,4 +1,4 @@
-"""Batch normalization after a short training: statistics of the weights as they came to be."""
+"""What the networks of Tables 2 and 3 share: level of their input, settled normalization."""
 
 from collections.abc import Iterable
 
@@ -26,3 +26,15 @@ def settle_normalization(model: nn.Module, passes: Iterable[torch.Tensor]) -> No
     for _ in passes:
         pass
     model.eval()
+
+
+def keep_level(model: nn.Module, level: torch.Tensor, spread: torch.Tensor) -> None:
+    """Have a network remember level and spread of its training images, for `ask`."""
+    model.register_buffer("level", level)
+    model.register_buffer("spread", spread.clamp(min=1e-6))
+
+
+def ask(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return logits; images are brought to the level and spread of the training ones first."""
+    logits: torch.Tensor = model((images - model.level) / model.spread)  # type: ignore[operator]
+    return logits

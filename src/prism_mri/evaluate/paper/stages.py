@@ -1,6 +1,6 @@
 """The stages of an evaluation, each on the results of those before; long ones are remembered."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from prism_mri.card import SiteCard
@@ -14,7 +14,7 @@ from prism_mri.evaluate.paper.distances import (
     read_styles,
     tabulate_distances,
 )
-from prism_mri.evaluate.paper.images import Sites, Spacing
+from prism_mri.evaluate.paper.images import Sites
 from prism_mri.evaluate.paper.labels import TissueTruth
 from prism_mri.evaluate.paper.methods import HarmonizationMethod
 from prism_mri.evaluate.paper.recall import score_site_recall
@@ -34,7 +34,6 @@ from prism_mri.evaluate.paper.travelling import Traveller, score_travellers
 from prism_mri.evaluate.paper.workspace import Workspace, digest
 from prism_mri.evaluate.redraw import SiteNetworks
 from prism_mri.models.translator import Translator, compute_digest
-from prism_mri.types import MaskStack, SliceStack
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, steps done and steps in all."""
@@ -167,7 +166,7 @@ class Bench:
         def compute() -> list[TravellingRow]:
             self.report("travelling people", 0, 1)
             for method in self.methods:
-                method.fit(self.read_target)
+                method.fit(self.sites.read_target)
             rows = score_travellers(
                 travellers, self.sites, self.methods, volumes, self.settings.seed
             )
@@ -180,11 +179,6 @@ class Bench:
             list[TravellingRow],
             compute,
         )
-
-    def read_target(self) -> Iterator[tuple[SliceStack, MaskStack, Spacing]]:
-        """Yield the target's training images, all their slices."""
-        for image in self.sites.select(self.sites.target, "train"):
-            yield (*image.load_all(), image.spacing_mm)
 
     @property
     def _versions(self) -> list[tuple[str, str]]:

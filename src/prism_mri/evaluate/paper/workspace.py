@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from prism_mri.errors import InputError
 from prism_mri.evaluate.paper.images import SiteImage, Sites
-from prism_mri.evaluate.paper.methods import HarmonizationMethod
+from prism_mri.evaluate.paper.methods import HarmonizationMethod, NotHarmonized
 from prism_mri.files import write_whole
 from prism_mri.types import SliceStack
 
@@ -41,6 +41,8 @@ class Workspace:
 
     def read_slices(self, method: HarmonizationMethod, image: SiteImage) -> SliceStack:
         """Return the chosen slices (N, H, W) of an image after a method that was applied to it."""
+        if isinstance(method, NotHarmonized):
+            return image.load()[0]
         slices: SliceStack = self.read_array(self.find_slices(method, image))
         return slices
 
@@ -106,6 +108,7 @@ def apply_methods(
     jobs = [
         (method, image)
         for method in methods
+        if not isinstance(method, NotHarmonized)
         for part in (("train", "test") if method.name in wanted else ("test",))
         for image in sites.walk(part)
         if not workspace.find_slices(method, image).exists()
@@ -113,17 +116,12 @@ def apply_methods(
     fitted: set[str] = set()
     for done, (method, image) in enumerate(jobs, start=1):
         if method.name not in fitted:
-            method.fit(lambda: _read_target(sites))
+            method.fit(sites.read_target)
             fitted.add(method.name)
         slices, mask = image.load_all()
         changed = method.transform(slices, mask, image.spacing_mm)
         workspace.write_array(workspace.find_slices(method, image), image.choose(changed))
         progress(done, len(jobs))
-
-
-def _read_target(sites: Sites):  # type: ignore[no-untyped-def]
-    for image in sites.select(sites.target, "train"):
-        yield (*image.load_all(), image.spacing_mm)
 
 
 def digest(content: object) -> str:
